@@ -1,0 +1,119 @@
+package wire
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// Config is the user's intent, as Helm renders it from the chart's values.
+type Config struct {
+	TypeMeta `json:",inline"`
+
+	// Release is the Helm release's name; with the namespace it tells two installations in one cluster apart.
+	Release string `json:"release"`
+	// Enabled false means: take our settings out of every apiserver again.
+	Enabled bool `json:"enabled"`
+	// Paused true means: report, but give no permit.
+	Paused bool `json:"paused,omitempty"`
+	// Distribution is "auto" or a distribution's name that overrides detection.
+	Distribution string `json:"distribution"`
+	// Backend is auto, webhook, dynamic or forward.
+	Backend string `json:"backend"`
+
+	Sink     Sink             `json:"sink"`
+	Policy   PolicyChoice     `json:"policy"`
+	Log      LogSettings      `json:"log"`
+	Webhook  WebhookSettings  `json:"webhook"`
+	Rollout  RolloutSettings  `json:"rollout"`
+	Existing ExistingSettings `json:"existing"`
+}
+
+// Sink is the receiver of audit events: a Service of this cluster or a URL, one of the two.
+type Sink struct {
+	// URL is http(s)://host[:port]/path with a host that the apiserver itself can resolve. Empty: Service is used.
+	URL string `json:"url,omitempty"`
+	// Service is resolved to its ClusterIP, because an apiserver cannot resolve cluster DNS names.
+	Service *ServiceSink `json:"service,omitempty"`
+	TLS     SinkTLS      `json:"tls,omitempty"`
+	// CredentialsSecret names a Secret in the release's namespace with the keys token, or tls.crt and tls.key, or ca.crt.
+	CredentialsSecret string `json:"credentialsSecret,omitempty"`
+}
+
+// ServiceSink names a Service and what to ask of it.
+type ServiceSink struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Port is the Service port's number or name.
+	Port intstr.IntOrString `json:"port"`
+	// Path is the URL path, with its leading slash.
+	Path string `json:"path"`
+	// Scheme is http or https.
+	Scheme string `json:"scheme"`
+}
+
+// SinkTLS holds what is public about the sink's TLS. Keys and tokens are in the CredentialsSecret.
+type SinkTLS struct {
+	// CABundle is PEM.
+	CABundle           string `json:"caBundle,omitempty"`
+	ServerName         string `json:"serverName,omitempty"`
+	InsecureSkipVerify bool   `json:"insecureSkipVerify,omitempty"`
+}
+
+// PolicyChoice is the recommended policy or one of the user's.
+type PolicyChoice struct {
+	// Preset is "recommended" or, where Content is given, "custom".
+	Preset string `json:"preset"`
+	// Content is an audit.k8s.io Policy, as text.
+	Content string `json:"content,omitempty"`
+}
+
+// LogSettings are the log backend's.
+type LogSettings struct {
+	MaxBackup int `json:"maxBackup"`
+	MaxSizeMB int `json:"maxSizeMB"`
+}
+
+// WebhookSettings are the webhook backend's; zero values leave the apiserver's defaults.
+type WebhookSettings struct {
+	BatchMaxWait    metav1.Duration `json:"batchMaxWait"`
+	BatchMaxSize    int             `json:"batchMaxSize,omitempty"`
+	BatchBufferSize int             `json:"batchBufferSize,omitempty"`
+	ThrottleQPS     int             `json:"throttleQPS,omitempty"`
+	ThrottleBurst   int             `json:"throttleBurst,omitempty"`
+	InitialBackoff  metav1.Duration `json:"initialBackoff,omitempty"`
+	Truncate        *Truncate       `json:"truncate,omitempty"`
+}
+
+// Truncate bounds the size of what is sent; sizes in bytes, zero for the apiserver's default.
+type Truncate struct {
+	MaxEventSize int `json:"maxEventSize,omitempty"`
+	MaxBatchSize int `json:"maxBatchSize,omitempty"`
+}
+
+// RolloutSettings pace the change from node to node.
+type RolloutSettings struct {
+	// ReadyTimeout is how long a changed apiserver may take to become ready before it is rolled back.
+	ReadyTimeout metav1.Duration `json:"readyTimeout"`
+	// Settle is how long all apiservers must have been ready before the next node changes, so that load balancers notice.
+	Settle metav1.Duration `json:"settle"`
+	// SinkDebounce is how long a changed sink address must stay the same before it is rolled out.
+	SinkDebounce metav1.Duration `json:"sinkDebounce"`
+}
+
+// Choices for a setting that the apiserver already has.
+const (
+	ExistingAuto    = "auto"
+	ExistingKeep    = "keep"
+	ExistingReplace = "replace"
+	ExistingRefuse  = "refuse"
+)
+
+// ExistingSettings override what is done with audit settings that are there already and are not ours.
+type ExistingSettings struct {
+	// Policy is auto, keep or replace. auto keeps a user's policy and replaces a distribution's default.
+	Policy string `json:"policy"`
+	// Log is auto, keep or replace. auto keeps it.
+	Log string `json:"log"`
+	// Webhook is refuse or replace.
+	Webhook string `json:"webhook"`
+}

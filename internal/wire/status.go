@@ -1,0 +1,111 @@
+package wire
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// Phase is where a node stands.
+type Phase string
+
+// Phases of a node. A node is settled in Applied, Reverted and Refused; it holds up the rollout in Failed and RolledBack.
+const (
+	// PhasePending: the plan is not applied and the agent waits for a permit.
+	PhasePending Phase = "Pending"
+	// PhaseApplying: files are being written.
+	PhaseApplying Phase = "Applying"
+	// PhaseVerifying: the manifest is swapped, the new apiserver is awaited.
+	PhaseVerifying Phase = "Verifying"
+	// PhaseApplied: the plan's revision is live.
+	PhaseApplied Phase = "Applied"
+	// PhaseReverted: nothing of ours is left in the apiserver, as the plan wants.
+	PhaseReverted Phase = "Reverted"
+	// PhaseRolledBack: the new configuration did not work; the old one is live again.
+	PhaseRolledBack Phase = "RolledBack"
+	// PhaseRefused: nothing was touched, for the reason given.
+	PhaseRefused Phase = "Refused"
+	// PhaseFailed: something went wrong that the agent could not put right by itself.
+	PhaseFailed Phase = "Failed"
+)
+
+// NodeStatus is what a node's agent says of its node.
+type NodeStatus struct {
+	TypeMeta `json:",inline"`
+
+	Node  NodeIdentity `json:"node"`
+	Phase Phase        `json:"phase"`
+	// Reason is one of package reason's; Message says the same to a person.
+	Reason  string `json:"reason,omitempty"`
+	Message string `json:"message,omitempty"`
+	// PlanRevision is the plan's revision that this status answers.
+	PlanRevision string `json:"planRevision,omitempty"`
+	// AppliedRevision is the plan revision that is live, empty where nothing of ours is.
+	AppliedRevision string `json:"appliedRevision,omitempty"`
+	// Fence is the highest permit the agent has acted on.
+	Fence int64 `json:"fence,omitempty"`
+	// Apiserver is the one that runs on this node.
+	Apiserver  ApiserverStatus    `json:"apiserver,omitempty"`
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// LastError survives later phases until the next success.
+	LastError *LastError `json:"lastError,omitempty"`
+	// AgentVersion is the node agent's.
+	AgentVersion string `json:"agentVersion,omitempty"`
+}
+
+// ApiserverStatus describes the kube-apiserver of one node.
+type ApiserverStatus struct {
+	// Version as the apiserver itself reports it, for example v1.34.4.
+	Version string `json:"version,omitempty"`
+	// Restarts counts the restarts the agent has caused since it was installed.
+	Restarts int `json:"restarts,omitempty"`
+	// LastUnavailable is how long the last restart kept the apiserver from being ready.
+	LastUnavailable metav1.Duration `json:"lastUnavailable,omitempty"`
+}
+
+// LastError is what went wrong, with the failed apiserver's last log lines.
+type LastError struct {
+	Reason  string      `json:"reason"`
+	Message string      `json:"message"`
+	LogTail []string    `json:"logTail,omitempty"`
+	Time    metav1.Time `json:"time"`
+}
+
+// Flat keys of the cluster status ConfigMap, for tools that cannot read YAML inside a string.
+const (
+	FlatReady    = "ready"
+	FlatReason   = "reason"
+	FlatMessage  = "message"
+	FlatRevision = "revision"
+)
+
+// ClusterStatus is the coordinator's summary.
+type ClusterStatus struct {
+	TypeMeta `json:",inline"`
+
+	Distribution DistributionStatus `json:"distribution"`
+	Strategy     Strategy           `json:"strategy,omitempty"`
+	// Sink is the URL the apiservers post to, without credentials.
+	Sink string `json:"sink,omitempty"`
+	// Revision is the one that all nodes shall have; with mixed versions the newest node's.
+	Revision   string             `json:"revision,omitempty"`
+	Nodes      []NodeSummary      `json:"nodes,omitempty"`
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// DistributionStatus says what was recognised, and why.
+type DistributionStatus struct {
+	Name              string `json:"name"`
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+	// Reason names the evidence, in a sentence.
+	Reason string `json:"reason"`
+}
+
+// NodeSummary is one control-plane node in the cluster status.
+type NodeSummary struct {
+	Name            string `json:"name"`
+	Phase           Phase  `json:"phase"`
+	Reason          string `json:"reason,omitempty"`
+	Message         string `json:"message,omitempty"`
+	Revision        string `json:"revision,omitempty"`
+	AppliedRevision string `json:"appliedRevision,omitempty"`
+	AuditFlowing    string `json:"auditFlowing,omitempty"`
+	// HasPermit: this node may change now.
+	HasPermit bool `json:"hasPermit,omitempty"`
+}
