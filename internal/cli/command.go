@@ -1,0 +1,55 @@
+// Package cli is the kubectl plugin: it reads the status documents of k8s-audit-enabler and shows them to people and scripts.
+// It changes nothing in the cluster.
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"k8s-audit-enabler.io/internal/buildinfo"
+)
+
+// Exit codes, for scripts.
+const (
+	// ExitFailed: the rollout is stalled, or the command itself failed.
+	ExitFailed = 1
+	// ExitNotYet: not ready yet, and nothing is wrong.
+	ExitNotYet = 3
+)
+
+// ExitError carries an exit code without a message: what there is to say has been printed.
+type ExitError struct{ Code int }
+
+func (e *ExitError) Error() string { return fmt.Sprintf("exit code %d", e.Code) }
+
+// NewCommand is the root command.
+func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	flags := genericclioptions.NewConfigFlags(true)
+	root := &cobra.Command{
+		Use:           "kubectl-audit_enabler",
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl audit-enabler"},
+		Short:         "See what k8s-audit-enabler does in this cluster",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetOut(streams.Out)
+	root.SetErr(streams.ErrOut)
+	flags.AddFlags(root.PersistentFlags())
+	root.AddCommand(newStatusCommand(flags, streams), newVersionCommand(streams))
+	return root
+}
+
+func newVersionCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print this plugin's version",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(streams.Out, buildinfo.Version())
+			return err
+		},
+	}
+}

@@ -1,0 +1,230 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+)
+
+// pollInterval is how often `status -w` looks. Reading a handful of ConfigMaps is cheap, and unlike a watch it needs no
+// reconnecting while the only apiserver restarts.
+const pollInterval = time.Second
+
+const statusExample = `  # one look
+  kubectl audit-enabler status
+  # follow until done; exit code 0 ready, 1 stalled, 3 not ready in time
+  kubectl audit-enabler status -w --timeout 10m`
+
+type statusOptions struct {
+	output  string
+	watch   bool
+	timeout time.Duration
+	streams genericiooptions.IOStreams
+	now     func() time.Time
+}
+
+func newStatusCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
+	opts := &statusOptions{streams: streams, now: time.Now}
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show each control-plane node, the sink, the distribution and why it was recognised",
+		Long:    "Show each control-plane node, the sink, the distribution and why it was recognised.\n\nExit codes: 0 ready, 3 not ready yet, 1 stalled or failed.",
+		Example: statusExample,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := flags.ToRESTConfig()
+			if err != nil {
+				return fmt.Errorf("read kubeconfig: %w", err)
+			}
+			client, err := typedcorev1.NewForConfig(config)
+			if err != nil {
+				return fmt.Errorf("create client: %w", err)
+			}
+			return opts.run(cmd.Context(), client, *flags.Namespace)
+		},
+	}
+	cmd.Flags().StringVarP(&opts.output, "output", "o", "table", "table, wide, json or yaml")
+	cmd.Flags().BoolVarP(&opts.watch, "watch", "w", false, "follow until ready or stalled")
+	cmd.Flags().DurationVar(&opts.timeout, "timeout", 0, "with -w: give up after this long; 0 never does")
+	return cmd
+}
+
+func (o *statusOptions) run(ctx context.Context, client typedcorev1.CoreV1Interface, asked string) error {
+	if o.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.timeout)
+		defer cancel()
+	}
+	if o.watch {
+		return o.follow(ctx, client, asked)
+	}
+	report, err := read(ctx, client, asked)
+	if err != nil {
+		return err
+	}
+	if err := o.print(report); err != nil {
+		return err
+	}
+	return report.Outcome().err()
+}
+
+func read(ctx context.Context, client typedcorev1.CoreV1Interface, asked string) (*Report, error) {
+	namespace, err := find(ctx, client, asked)
+	if err != nil {
+		return nil, err
+	}
+	return gather(ctx, client, namespace)
+}
+
+// follow prints a line for each change and ends when there is nothing to wait for. A read that fails is no end: while a
+// single control plane restarts its apiserver, no read can succeed.
+func (o *statusOptions) follow(ctx context.Context, client typedcorev1.CoreV1Interface, asked string) error {
+	start, last := o.now(), map[string]string{}
+	say := func(key, line string) error {
+		if last[key] == line {
+			return nil
+		}
+		last[key] = line
+		_, err := fmt.Fprintf(o.streams.Out, "%6s  %s\n", o.now().Sub(start).Round(time.Second), line)
+		return err
+	}
+	for {
+		report, err := read(ctx, client, asked)
+		if err != nil && ctx.Err() == nil {
+			if err := say("read", "cannot read the status now: "+err.Error()); err != nil {
+				return err
+			}
+		}
+		if err == nil {
+			delete(last, "read")
+			for _, line := range lines(report) {
+				if err := say(line.key, line.text); err != nil {
+					return err
+				}
+			}
+			if outcome := report.Outcome(); outcome != NotYet {
+				return outcome.err()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return &ExitError{Code: ExitNotYet}
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+type line struct{ key, text string }
+
+// lines are what `-w` prints: one for the cluster and one for each node.
+func lines(report *Report) []line {
+	var out []line
+	if c := headline(report); c != "" {
+		out = append(out, line{key: "cluster", text: c})
+	}
+	for _, n := range report.Nodes {
+		text := fmt.Sprintf("node %s: %s", n.Node.Name, n.Phase)
+		if n.Reason != "" {
+			text += " (" + n.Reason + ")"
+		}
+		if n.Message != "" {
+			text += ": " + n.Message
+		}
+		out = append(out, line{key: "node/" + n.Node.Name, text: text})
+	}
+	return out
+}
+
+// headline is the cluster's Ready condition, and before there is one, nothing.
+func headline(report *Report) string {
+	c := meta.FindStatusCondition(report.Cluster.Conditions, reason.Ready)
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("Ready=%s %s: %s", c.Status, c.Reason, c.Message)
+}
+
+func (o *statusOptions) print(report *Report) error {
+	switch o.output {
+	case "json":
+		text, err := json.MarshalIndent(report, "", "  ")
+		if err != nil {
+			return fmt.Errorf("render report: %w", err)
+		}
+		_, err = fmt.Fprintln(o.streams.Out, string(text))
+		return err
+	case "yaml":
+		text, err := yaml.Marshal(report)
+		if err != nil {
+			return fmt.Errorf("render report: %w", err)
+		}
+		_, err = o.streams.Out.Write(text)
+		return err
+	case "table", "wide":
+		return table(o.streams.Out, report, o.output == "wide", o.now())
+	}
+	return fmt.Errorf("output %q is not known: use table, wide, json or yaml", o.output)
+}
+
+func table(out io.Writer, report *Report, wide bool, now time.Time) error {
+	cluster := &report.Cluster
+	if cluster.Distribution.Name != "" {
+		fmt.Fprintf(out, "Distribution:  %s (%s)\n", cluster.Distribution.Name, cluster.Distribution.Reason)
+	}
+	if cluster.Sink != "" {
+		fmt.Fprintf(out, "Sink:          %s\n", cluster.Sink)
+	}
+	if text := headline(report); text != "" {
+		fmt.Fprintf(out, "Status:        %s\n", text)
+	}
+	fmt.Fprintln(out)
+	w := tabwriter.NewWriter(out, 0, 8, 3, ' ', 0)
+	head := "NODE\tPHASE\tREASON\tREVISION\tFLOWING\tAGE"
+	if wide {
+		head += "\tVERSION\tRESTARTS\tUNAVAILABLE\tMESSAGE"
+	}
+	fmt.Fprintln(w, head)
+	for i := range report.Nodes {
+		fmt.Fprintln(w, row(&report.Nodes[i], wide, now))
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print table: %w", err)
+	}
+	return nil
+}
+
+func row(n *wire.NodeStatus, wide bool, now time.Time) string {
+	flowing, age := "Unknown", "-"
+	if c := meta.FindStatusCondition(n.Conditions, reason.AuditFlowing); c != nil {
+		flowing = string(c.Status)
+	}
+	if c := meta.FindStatusCondition(n.Conditions, reason.Applied); c != nil && !c.LastTransitionTime.IsZero() {
+		age = duration.HumanDuration(now.Sub(c.LastTransitionTime.Time))
+	}
+	text := fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", n.Node.Name, n.Phase, dash(n.Reason), dash(n.AppliedRevision), flowing, age)
+	if wide {
+		text += fmt.Sprintf("\t%s\t%d\t%s\t%s", dash(n.Apiserver.Version), n.Apiserver.Restarts, n.Apiserver.LastUnavailable.Duration.Round(100*time.Millisecond), dash(n.Message))
+	}
+	return text
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
