@@ -10,6 +10,9 @@ type InvalidError struct {
 	Line int
 	// Detail says what is wrong and, where it can be said, what to write instead.
 	Detail string
+	// Ignored reports that an apiserver would start all the same and ignore what is meant here, at most with a line in
+	// its log: a misspelt field, say, which makes a rule match more than was written.
+	Ignored bool
 }
 
 func (e *InvalidError) Error() string {

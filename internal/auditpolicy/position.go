@@ -51,11 +51,21 @@ func parseDocument(text []byte) (*document, *InvalidError) {
 // yamlLine finds the line in the messages of the YAML parsers.
 var yamlLine = regexp.MustCompile(`line (\d+)`)
 
+// fromZero recognises the messages of the YAML parser proper, whose lines count from 0; those of its scanner count from 1.
+var fromZero = regexp.MustCompile(`did not find expected (?:'|<|key|node content)`)
+
 func syntaxError(err error) *InvalidError {
 	invalid := &InvalidError{Line: 1, Detail: strings.TrimPrefix(err.Error(), "yaml: ")}
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-		invalid.Line, _ = strconv.Atoi(m[1])
+	m := yamlLine.FindStringSubmatch(err.Error())
+	if m == nil {
+		return invalid
 	}
+	invalid.Line, _ = strconv.Atoi(m[1])
+	if fromZero.MatchString(err.Error()) {
+		invalid.Line++
+	}
+	invalid.Line = max(invalid.Line, 1)
+	invalid.Detail = strings.TrimPrefix(invalid.Detail, m[0]+": ")
 	return invalid
 }
 
@@ -94,10 +104,36 @@ func child(node *yaml.Node, name string) (key, value *yaml.Node) {
 // scalar is the text of a top-level field, empty if it is missing or not a scalar.
 func (d *document) scalar(name string) string {
 	_, value := child(d.root, name)
-	if value = resolve(value); value == nil || value.Kind != yaml.ScalarNode {
+	if value = resolve(value); value == nil || value.Kind != yaml.ScalarNode || value.Tag == "!!null" {
 		return ""
 	}
 	return value.Value
+}
+
+// repeated finds the first key that stands twice in one mapping, and its path.
+func repeated(node *yaml.Node, path string) (key *yaml.Node, at string) {
+	switch node.Kind {
+	case yaml.MappingNode:
+		seen := make(map[string]bool)
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			key, value := node.Content[i], node.Content[i+1]
+			at := strings.TrimPrefix(path+"."+key.Value, ".")
+			if key.Kind == yaml.ScalarNode && seen[key.Value] {
+				return key, at
+			}
+			seen[key.Value] = true
+			if found, at := repeated(value, at); found != nil {
+				return found, at
+			}
+		}
+	case yaml.SequenceNode:
+		for i, item := range node.Content {
+			if found, at := repeated(item, path+"["+strconv.Itoa(i)+"]"); found != nil {
+				return found, at
+			}
+		}
+	}
+	return nil, ""
 }
 
 // step is one element of a field path: a name or an index.

@@ -70,11 +70,12 @@ func openDocument(data []byte) (*document, *InvalidError) {
 	if apiVersion := doc.scalar("apiVersion"); !isPolicyVersion(apiVersion) {
 		return nil, doc.invalid("apiVersion", fmt.Sprintf("%q is not an audit policy's; write %s", apiVersion, apiVersionV1))
 	}
-	if kind := doc.scalar("kind"); kind != "Policy" {
+	// A missing kind is no error to the apiserver, which knows what it reads.
+	if kind := doc.scalar("kind"); kind != "" && kind != "Policy" {
 		return nil, doc.invalid("kind", fmt.Sprintf("%q is not Policy", kind))
 	}
 	if doc.second != 0 {
-		return nil, &InvalidError{Line: doc.second, Detail: "a second document starts here, which the apiserver would not read; write one policy"}
+		return nil, &InvalidError{Line: doc.second, Detail: "a second document starts here, which the apiserver would not read; write one policy", Ignored: true}
 	}
 	return doc, nil
 }
@@ -113,12 +114,13 @@ func (d *document) strict(findings []error) *InvalidError {
 		if name := lastName(m[1]); strings.HasPrefix(text, "unknown") {
 			invalid.Detail = fmt.Sprintf("the policy has no field %q here%s", name, meant(m[1], name))
 		}
-	} else if m := yamlLine.FindStringSubmatch(text); m != nil {
-		invalid = syntaxError(findings[0])
+	} else if key, path := repeated(d.root, ""); key != nil {
+		invalid = &InvalidError{Field: path, Line: key.Line, Detail: "stands here a second time; only one can be meant"}
 	}
 	if n := len(findings) - 1; n > 0 {
 		invalid.Detail += fmt.Sprintf(" (and %d more)", n)
 	}
+	invalid.Ignored = true
 	return invalid
 }
 
@@ -169,7 +171,9 @@ func (d dialect) check(doc *document, policy *audit.Policy, v *version.Version) 
 			}
 		}
 		if path != "" {
-			return doc.invalid(path, fmt.Sprintf("is known from kube-apiserver 1.23 and would be ignored by %s; leave it out", minorOf(v)))
+			invalid := doc.invalid(path, fmt.Sprintf("is known from kube-apiserver 1.23 and would be ignored by %s; leave it out", minorOf(v)))
+			invalid.Ignored = true
+			return invalid
 		}
 	}
 	if d.anyGroup {
