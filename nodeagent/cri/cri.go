@@ -11,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 	"sync"
 	"time"
 
@@ -89,7 +91,7 @@ func New(config Config) *Client {
 	return &Client{config: config}
 }
 
-// Runtime says which runtime answers. It returns [ErrNoRuntime], with what each socket said, where none does.
+// Runtime says which runtime answers. It returns [ErrNoRuntime], with what each existing socket said, where none does.
 func (c *Client) Runtime(ctx context.Context) (Runtime, error) {
 	l, err := c.connect(ctx)
 	if err != nil {
@@ -124,16 +126,21 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 	if c.link != nil {
 		return c.link, nil
 	}
-	faults := []error{ErrNoRuntime}
+	var faults []string
 	for _, socket := range c.sockets() {
 		l, err := c.try(ctx, socket)
 		if err == nil {
 			c.link = l
 			return l, nil
 		}
-		faults = append(faults, err)
+		if !errors.Is(err, fs.ErrNotExist) {
+			faults = append(faults, err.Error())
+		}
 	}
-	return nil, fmt.Errorf("find container runtime: %w", errors.Join(faults...))
+	if len(faults) == 0 {
+		return nil, fmt.Errorf("find container runtime: %w: no socket at any known path", ErrNoRuntime)
+	}
+	return nil, fmt.Errorf("find container runtime: %w: %s", ErrNoRuntime, strings.Join(faults, "; "))
 }
 
 // try asks the runtime behind one socket for its version, in both versions of CRI.

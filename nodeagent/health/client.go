@@ -53,17 +53,15 @@ type Config struct {
 	UserAgent string
 }
 
-// Address is where an apiserver with the given flag values is reached from its own node: bind-address unless that is
-// empty or means all addresses, then the loopback of the same family. An empty port means 6443, the flag's default.
+// Address is where an apiserver with the given flag values is reached from its own node: bind-address, or the loopback
+// where that is empty, no address, or means all addresses. An empty port means 6443, the flag's default. The advertised
+// address plays no part: it may be a load balancer's, which leads to another apiserver.
 func Address(bindAddress, securePort string) string {
 	if securePort == "" {
 		securePort = "6443"
 	}
-	ip := net.ParseIP(bindAddress)
-	switch {
-	case bindAddress == "" || bindAddress == "0.0.0.0" || ip != nil && ip.Equal(net.IPv6unspecified):
-		// "::" listens on IPv4 as well, and its certificate is as likely to be asked for there.
-		bindAddress = "127.0.0.1"
+	if ip := net.ParseIP(bindAddress); ip == nil || ip.IsUnspecified() {
+		bindAddress = "127.0.0.1" // "::" listens on IPv4 as well
 	}
 	return net.JoinHostPort(bindAddress, securePort)
 }

@@ -33,10 +33,13 @@ func SinkHost(rawURL string) (string, error) {
 	return u.Host, nil
 }
 
+// metricsPatience is how many times as long as another request /metrics may take: a large cluster's is many megabytes.
+const metricsPatience = 3
+
 // Deliveries reads from the apiserver's /metrics what it counted for the sink with the given [SinkHost]. Missing counters
 // are zero: they appear with their first count. It returns [ErrRefused] where the agent may not read /metrics.
 func (c *Client) Deliveries(ctx context.Context, sinkHost string) (Counters, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, metricsPatience*c.config.Timeout)
 	defer cancel()
 	response, err := c.do(ctx, "/metrics", http.Header{"Accept": {"text/plain"}})
 	if err != nil {

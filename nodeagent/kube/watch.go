@@ -58,27 +58,23 @@ type planWatch struct {
 	version string
 	// last is what was last sent, so that a list after a reconnection does not repeat it.
 	last *Update
+	// failing: the last attempt failed, and that has been logged.
+	failing bool
 }
 
 // run lists, watches and waits, for as long as the context lets it.
 func (w *planWatch) run(ctx context.Context) {
 	var pause backoff
-	failing := false
-	log := w.client.log.With("configmap", w.namespace+"/"+w.name)
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := w.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		switch {
-		case err != nil && !failing:
-			log.Warn("plan cannot be watched, trying on", "error", err)
-		case err == nil && failing:
-			log.Info("plan is watched again")
+		if err != nil {
+			w.failed(err)
 		}
-		failing = err != nil
-		if err == nil && time.Since(began) >= shortWatch {
+		if time.Since(began) >= shortWatch && err == nil {
 			pause.reset()
 			continue
 		}
@@ -86,6 +82,22 @@ func (w *planWatch) run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// failed logs the first of a row of failures.
+func (w *planWatch) failed(err error) {
+	if !w.failing {
+		w.client.log.Warn("plan cannot be watched, trying on", "configmap", w.name, "error", err)
+	}
+	w.failing = true
+}
+
+// recovered logs the end of a row of failures.
+func (w *planWatch) recovered() {
+	if w.failing {
+		w.client.log.Info("plan is watched again", "configmap", w.name)
+	}
+	w.failing = false
 }
 
 // once lists if it has to, and then watches until the server ends the watch, which is no error.
@@ -142,6 +154,7 @@ func (w *planWatch) watch(ctx context.Context) error {
 		return fmt.Errorf("watch ConfigMap: %w", classify(err))
 	}
 	defer stream.Stop()
+	w.recovered()
 	for event := range stream.ResultChan() {
 		if err := w.handle(event); err != nil {
 			return err
