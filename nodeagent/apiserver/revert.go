@@ -1,0 +1,324 @@
+package apiserver
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Revert takes an edit back. When the content is what [Edit] returned, the result is byte for byte what Edit was given.
+// When somebody else changed it since, the result is their content without what the edit had put in: flags, annotations,
+// mounts and volumes that still are as the edit left them; blocks that the edit made go when nothing else is in them.
+// What somebody else gave another value stays, and is listed in kept, one phrase for each. An edit that is not there
+// any more, as after a rewrite by the distribution, leaves the content as it is.
+func Revert(current []byte, change Change) (out []byte, kept []string, err error) {
+	switch digest(current) {
+	case change.Before:
+		return current, nil, nil
+	case change.After:
+		out, err := revertExactly(current, change)
+		return out, nil, err
+	}
+	r := &reverter{data: current}
+	for _, step := range []func(Change) error{r.flags, r.annotations, r.volumes} {
+		if err := step(change); err != nil {
+			return nil, nil, err
+		}
+	}
+	return r.data, r.kept, nil
+}
+
+func revertExactly(current []byte, change Change) ([]byte, error) {
+	var splices []splice
+	for _, s := range change.Splices {
+		end := s.Offset + len(s.Inserted)
+		if s.Offset < 0 || end > len(current) || string(current[s.Offset:end]) != s.Inserted {
+			return nil, errors.New("revert edit: the record does not fit the content it was made for")
+		}
+		splices = append(splices, splice{at: s.Offset, end: end, text: s.Removed})
+	}
+	out, _, err := apply(current, splices)
+	if err != nil {
+		return nil, fmt.Errorf("revert edit: %w", err)
+	}
+	if digest(out) != change.Before {
+		return nil, errors.New("revert edit: the result is not the original content")
+	}
+	return out, nil
+}
+
+// reverter takes one setting after another out of content that others have changed, and proves each step.
+type reverter struct {
+	data []byte
+	kept []string
+}
+
+func (r *reverter) keep(format string, args ...any) {
+	r.kept = append(r.kept, fmt.Sprintf(format, args...))
+}
+
+// step makes a splice, and checks that it changes the decoded document as said.
+func (r *reverter) step(s splice, path []any, change func(any) (any, error)) error {
+	tree, err := decode(r.data)
+	if err != nil {
+		return err
+	}
+	expected, err := modify(tree, path, change)
+	if err != nil {
+		return unproved("%v", err)
+	}
+	out, _, err := apply(r.data, []splice{s})
+	if err != nil {
+		return unproved("%v", err)
+	}
+	got, err := decode(out)
+	if err != nil {
+		return err
+	}
+	if !reflect.DeepEqual(expected, any(got)) {
+		return unproved("taking back the setting at %v would change more than that", path)
+	}
+	if _, err := ParseManifest(out); err != nil {
+		return err
+	}
+	r.data = out
+	return nil
+}
+
+func (r *reverter) flags(change Change) error {
+	for _, f := range slices.Backward(change.Flags) {
+		m, err := ParseManifest(r.data)
+		if err != nil {
+			return err
+		}
+		arg, ok := m.args.last(f.Name)
+		if !ok {
+			continue
+		}
+		if now, _ := m.args.Lookup(f.Name); now != f.Value {
+			if !f.Replaced || now != f.Previous {
+				r.keep("flag --%s has been changed to %q", f.Name, now)
+			}
+			continue
+		}
+		if f.Replaced {
+			err = r.restoreFlag(m, arg, f)
+		} else {
+			err = r.removeFlag(m, arg)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reverter) restoreFlag(m *Manifest, arg Arg, f FlagChange) error {
+	w := m.command.words[arg.index]
+	text := f.PreviousText
+	if arg.split {
+		w, text = m.command.words[arg.index+1], f.Previous
+	}
+	if !w.whole {
+		s, err := m.src.within(w.node, w.from, w.to, f.PreviousSource)
+		if err != nil {
+			return err
+		}
+		value := w.node.Value
+		return r.step(s, w.path, set(value[:w.from]+f.PreviousSource+value[w.to:]))
+	}
+	e := &editor{m: m}
+	s, err := m.src.replaceItem(w.node, text, e.inFlow(w))
+	if err != nil {
+		return err
+	}
+	asBefore := s
+	asBefore.text = f.PreviousSource
+	if err := r.step(asBefore, w.path, set(text)); err == nil {
+		return nil
+	}
+	return r.step(s, w.path, set(text)) // the file's style changed meanwhile
+}
+
+func (r *reverter) removeFlag(m *Manifest, arg Arg) error {
+	if arg.split {
+		return unproved("--%s was written in another way meanwhile", arg.Name)
+	}
+	w := m.command.words[arg.index]
+	if !w.whole {
+		before := m.command.binary
+		if arg.index > 0 {
+			before = m.command.words[arg.index-1]
+		}
+		s, err := m.src.within(w.node, before.to, w.to, "")
+		if err != nil {
+			return err
+		}
+		return r.step(s, w.path, set(w.node.Value[:before.to]+w.node.Value[w.to:]))
+	}
+	key, _ := w.path[3].(string)
+	index, _ := w.path[4].(int)
+	return r.removeItem(m, m.container, key, index, w.path[:4], false)
+}
+
+// removeItem takes an item out of a list; the last one with the list, if that goes too.
+func (r *reverter) removeItem(m *Manifest, parent *yaml.Node, key string, index int, path []any, wholeBlock bool) error {
+	k, list := value(parent, key)
+	if list.Kind != yaml.SequenceNode {
+		return errorAtNode(list, NotEditable, "a list that is written elsewhere (an alias)")
+	}
+	if len(list.Content) == 1 {
+		if wholeBlock {
+			return r.removeEntry(m, parent, key, path[:len(path)-1])
+		}
+		s, err := m.src.emptied(k, list, " []")
+		if err != nil {
+			return err
+		}
+		return r.step(s, path, set([]any{}))
+	}
+	s, err := m.src.cutItem(list, index)
+	if err != nil {
+		return err
+	}
+	return r.step(s, path, removed(index))
+}
+
+// removeEntry takes an entry out of a mapping.
+func (r *reverter) removeEntry(m *Manifest, mapping *yaml.Node, key string, path []any) error {
+	if mapping.Kind != yaml.MappingNode {
+		return errorAtNode(mapping, NotEditable, "a mapping that is written elsewhere (an alias)")
+	}
+	index := slices.IndexFunc(keys(mapping), func(k *yaml.Node) bool { return k.Value == key })
+	s, err := m.src.cutEntry(mapping, index)
+	if err != nil {
+		return err
+	}
+	return r.step(s, path, func(old any) (any, error) {
+		entries, ok := old.(map[string]any)
+		if !ok {
+			return nil, errors.New("not a mapping")
+		}
+		delete(entries, key)
+		return entries, nil
+	})
+}
+
+func (r *reverter) annotations(change Change) error {
+	for _, a := range slices.Backward(change.Annotations) {
+		m, err := ParseManifest(r.data)
+		if err != nil {
+			return err
+		}
+		now, ok := m.Annotation(a.Key)
+		if !ok {
+			continue
+		}
+		if now != a.Value {
+			if !a.Replaced || now != a.Previous {
+				r.keep("annotation %q has been changed to %q", a.Key, now)
+			}
+			continue
+		}
+		if err := r.revertAnnotation(m, a, slices.Contains(change.AddedBlocks, "annotations")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reverter) revertAnnotation(m *Manifest, a AnnotationChange, wholeBlock bool) error {
+	k, annotations := value(m.metadata, "annotations")
+	_, node := value(deref(annotations), a.Key)
+	if a.Replaced {
+		s, err := m.src.replaceAnnotation(annotations, node, a.Previous)
+		if err != nil {
+			return err
+		}
+		return r.step(s, []any{"metadata", "annotations", a.Key}, set(a.Previous))
+	}
+	if len(annotations.Content) == 2 {
+		if wholeBlock {
+			return r.removeEntry(m, m.metadata, "annotations", []any{"metadata"})
+		}
+		s, err := m.src.emptied(k, annotations, " {}")
+		if err != nil {
+			return err
+		}
+		return r.step(s, []any{"metadata", "annotations"}, set([]field{}))
+	}
+	return r.removeEntry(m, annotations, a.Key, []any{"metadata", "annotations"})
+}
+
+func (r *reverter) volumes(change Change) error {
+	for _, v := range slices.Backward(change.Volumes) {
+		if err := r.revertMount(v, slices.Contains(change.AddedBlocks, "volumeMounts")); err != nil {
+			return err
+		}
+		if err := r.revertVolume(v, slices.Contains(change.AddedBlocks, "volumes")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reverter) revertMount(v VolumeChange, wholeBlock bool) error {
+	m, err := ParseManifest(r.data)
+	if err != nil || !v.MountAdded {
+		return err
+	}
+	index := slices.IndexFunc(sequence(m.container, "volumeMounts"), func(n *yaml.Node) bool {
+		n = deref(n)
+		return n.Kind == yaml.MappingNode && scalarText(n, "name") == v.Name && scalarText(n, "mountPath") == v.MountPath
+	})
+	if index < 0 {
+		return nil
+	}
+	for _, arg := range m.args {
+		if arg.Value == v.MountPath || strings.HasPrefix(arg.Value, v.MountPath+"/") {
+			r.keep("mount %q is still used by --%s", v.MountPath, arg.Name)
+			return nil
+		}
+	}
+	return r.removeItem(m, m.container, "volumeMounts", index, m.path("volumeMounts"), wholeBlock)
+}
+
+func (r *reverter) revertVolume(v VolumeChange, wholeBlock bool) error {
+	m, err := ParseManifest(r.data)
+	if err != nil || !v.VolumeAdded {
+		return err
+	}
+	index := slices.IndexFunc(sequence(m.spec, "volumes"), func(n *yaml.Node) bool {
+		n = deref(n)
+		if n.Kind != yaml.MappingNode {
+			return false
+		}
+		path, _ := hostPath(n)
+		return scalarText(n, "name") == v.Name && path == v.HostPath
+	})
+	if index < 0 || m.mounted(v.Name) {
+		return nil
+	}
+	return r.removeItem(m, m.spec, "volumes", index, []any{"spec", "volumes"}, wholeBlock)
+}
+
+// mounted reports whether any container of the pod mounts a volume.
+func (m *Manifest) mounted(name string) bool {
+	for _, kind := range []string{"containers", "initContainers"} {
+		for _, c := range sequence(m.spec, kind) {
+			if c = deref(c); c.Kind != yaml.MappingNode {
+				continue
+			}
+			for _, n := range sequence(c, "volumeMounts") {
+				if n = deref(n); n.Kind == yaml.MappingNode && scalarText(n, "name") == name {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
