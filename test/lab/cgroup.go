@@ -1,0 +1,192 @@
+package lab
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// hierarchy is a mounted cgroup hierarchy of the machine.
+type hierarchy struct {
+	// dir is where it is mounted.
+	dir string
+	// unified is whether it is of cgroup version 2.
+	unified bool
+	// options are the mount options that name it: controllers, or name=…; empty for version 2.
+	options string
+}
+
+// hierarchies lists what is mounted at /sys/fs/cgroup and below.
+func hierarchies() ([]hierarchy, error) {
+	data, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("list cgroup hierarchies: %w", err)
+	}
+	found := parseHierarchies(string(data))
+	if len(found) == 0 {
+		return nil, errors.New("list cgroup hierarchies: none is mounted below /sys/fs/cgroup")
+	}
+	return found, nil
+}
+
+// parseHierarchies reads the cgroup mounts of a mountinfo file (proc_pid_mountinfo(5)).
+func parseHierarchies(mountinfo string) []hierarchy {
+	var found []hierarchy
+	lines := bufio.NewScanner(strings.NewReader(mountinfo))
+	for lines.Scan() {
+		before, after, ok := strings.Cut(lines.Text(), " - ")
+		fields, super := strings.Fields(before), strings.Fields(after)
+		if !ok || len(fields) < 5 || len(super) < 3 || !strings.HasPrefix(fields[4], "/sys/fs/cgroup") {
+			continue
+		}
+		switch super[0] {
+		case "cgroup2":
+			found = append(found, hierarchy{dir: fields[4], unified: true})
+		case "cgroup":
+			options := slices.DeleteFunc(strings.Split(super[2], ","), func(o string) bool {
+				return slices.Contains([]string{"rw", "ro", "xattr", "clone_children"}, o) || strings.HasPrefix(o, "release_agent=")
+			})
+			joined := strings.Join(options, ",")
+			if strings.HasPrefix(joined, "name=") {
+				joined = "none," + joined
+			}
+			found = append(found, hierarchy{dir: fields[4], options: joined})
+		}
+	}
+	return found
+}
+
+// group is one host's control group, of the same name in every hierarchy, with all processes of the host in it or below.
+type group struct {
+	name  string
+	trees []hierarchy
+}
+
+func (l *Lab) group(name string) group { return group{name: l.groupPrefix() + name, trees: l.trees} }
+
+// groupPrefix begins the name of every control group of this lab.
+func (l *Lab) groupPrefix() string { return "lab-" + l.opts.Bridge + "-" }
+
+func (g group) dirs() []string {
+	var dirs []string
+	for _, tree := range g.trees {
+		dirs = append(dirs, filepath.Join(tree.dir, g.name))
+	}
+	return dirs
+}
+
+// create makes the group in every hierarchy.
+func (g group) create() error {
+	for _, tree := range g.trees {
+		dir := filepath.Join(tree.dir, g.name)
+		if tree.unified { // what is not there or not allowed is then missed by the kubelet, which says so
+			for _, controller := range []string{"cpuset", "cpu", "io", "memory", "pids", "hugetlb"} {
+				_ = os.WriteFile(filepath.Join(tree.dir, "cgroup.subtree_control"), []byte("+"+controller), 0)
+			}
+		}
+		err := os.MkdirAll(dir, 0o755)
+		if err != nil {
+			return fmt.Errorf("make control group: %w", err)
+		}
+		if strings.Contains(tree.options, "cpuset") { // version 1 begins with empty sets, and takes no process then
+			for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+				value, err := os.ReadFile(filepath.Join(tree.dir, file))
+				if err != nil {
+					return fmt.Errorf("read cpuset: %w", err)
+				}
+				err = os.WriteFile(filepath.Join(dir, file), value, 0)
+				if err != nil {
+					return fmt.Errorf("write cpuset: %w", err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// processes lists the ids of all processes in the group and below.
+func (g group) processes() []int {
+	var ids []int
+	for _, dir := range g.dirs() {
+		_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.Name() != "cgroup.procs" {
+				return nil // a group may go while it is looked at
+			}
+			data, _ := os.ReadFile(path)
+			for field := range strings.FieldsSeq(string(data)) {
+				id, err := strconv.Atoi(field)
+				if err == nil && id > 0 {
+					ids = append(ids, id)
+				}
+			}
+			return nil
+		})
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// destroy kills every process of the group and removes it from every hierarchy. A group that is not there is fine.
+func (g group) destroy() error {
+	var left []int
+	for range 200 {
+		left = g.processes()
+		if len(left) == 0 {
+			break
+		}
+		for _, id := range left {
+			_ = syscall.Kill(id, syscall.SIGKILL)
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("end processes of %s: still there after SIGKILL: %v", g.name, left)
+	}
+	var err error
+	for range 100 {
+		err = g.remove()
+		if err == nil {
+			return nil
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	return err
+}
+
+// remove removes the group's folders, the deepest first.
+func (g group) remove() error {
+	for _, dir := range g.dirs() {
+		var below []string
+		_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				below = append(below, path)
+			}
+			return nil
+		})
+		for _, path := range slices.Backward(below) {
+			err := syscall.Rmdir(path)
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("remove control group %q: %w", path, err)
+			}
+		}
+	}
+	return nil
+}
+
+// leftGroups lists the folders of this lab's control groups.
+func (l *Lab) leftGroups() []string {
+	var found []string
+	for _, tree := range l.trees {
+		dirs, _ := filepath.Glob(filepath.Join(tree.dir, l.groupPrefix()+"*"))
+		found = append(found, dirs...)
+	}
+	return found
+}

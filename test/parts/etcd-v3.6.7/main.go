@@ -1,0 +1,10 @@
+// Command etcd is etcd's own server, for the etcd image of the lab.
+package main
+
+import (
+	"os"
+
+	"go.etcd.io/etcd/server/v3/etcdmain"
+)
+
+func main() { etcdmain.Main(os.Args) }
