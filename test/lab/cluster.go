@@ -62,7 +62,7 @@ func (l *Lab) Join(ctx context.Context, name string) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	nodes := l.Nodes()
+	nodes := l.Hosts()
 	err = l.writeBackends(nodes)
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (l *Lab) enlist(ctx context.Context, h *Host) error {
 // copyKeys gives a host the cluster's keys from any running control plane that has them.
 func (l *Lab) copyKeys(target *Host) error {
 	var errs []error
-	for _, source := range l.Nodes() {
+	for _, source := range l.Hosts() {
 		if source.name == target.name || !source.controlPlane {
 			continue
 		}
@@ -219,7 +219,7 @@ func (h *Host) startProxy(ctx context.Context, kubeconfig []byte) error {
 // waitReady waits until there are n nodes and all of them are Ready.
 func (l *Lab) waitReady(ctx context.Context, n int) error {
 	err := poll(ctx, 3*time.Minute, 250*time.Millisecond, func(ctx context.Context) (bool, error) {
-		cmd := command(ctx, l.Kubectl(), "--kubeconfig", l.Kubeconfig(), "get", "nodes",
+		cmd := command(ctx, l.Program("kubectl"), "--kubeconfig", l.Kubeconfig(), "get", "nodes",
 			"-o", `jsonpath={range .items[*]}{.status.conditions[?(@.type=="Ready")].status} {end}`)
 		out, err := output(cmd)
 		if err != nil {
@@ -237,7 +237,7 @@ func (l *Lab) waitReady(ctx context.Context, n int) error {
 
 // ImportImages puts the images of docker archives into every running host's containerd.
 func (l *Lab) ImportImages(ctx context.Context, archives ...string) error {
-	for _, h := range l.Nodes() {
+	for _, h := range l.Hosts() {
 		_, err := h.PID()
 		if errors.Is(err, ErrOff) {
 			continue

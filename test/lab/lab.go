@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,8 +29,8 @@ type Lab struct {
 	logMu sync.Mutex
 }
 
-// New returns the lab that the options describe, and finds the hosts that an earlier run left there. It changes nothing.
-func New(opts Options) (*Lab, error) {
+// Open returns the lab that the options describe, and finds the hosts that an earlier run left there. It changes nothing.
+func Open(opts Options) (*Lab, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
@@ -75,14 +74,14 @@ func (l *Lab) logf(format string, args ...any) {
 // Kubeconfig is a file for cluster-admin access from the machine, by way of the balancer.
 func (l *Lab) Kubeconfig() string { return filepath.Join(l.opts.Root, "kubeconfig") }
 
-// BridgeIP is the machine's address for the hosts and their pods.
-func (l *Lab) BridgeIP() netip.Addr { return l.opts.gateway() }
+// Gateway is the machine's address for the hosts and their pods.
+func (l *Lab) Gateway() string { return l.opts.gateway().String() }
 
-// Kubectl is the cluster's own kubectl on the machine.
-func (l *Lab) Kubectl() string { return filepath.Join(l.set.Kubernetes, "kubectl") }
+// Program is the path, on the machine, of one of the cluster's own programs, such as kubectl.
+func (l *Lab) Program(name string) string { return filepath.Join(l.set.Kubernetes, name) }
 
-// Nodes lists the hosts that exist, running or not, control planes first.
-func (l *Lab) Nodes() []*Host {
+// Hosts lists the hosts that exist, running or not, control planes first.
+func (l *Lab) Hosts() []*Host {
 	var hosts []*Host
 	for _, name := range everyName() {
 		h, err := l.host(name)
@@ -93,8 +92,8 @@ func (l *Lab) Nodes() []*Host {
 	return hosts
 }
 
-// Node returns the host of that name.
-func (l *Lab) Node(name string) (*Host, error) {
+// Host returns the host of that name.
+func (l *Lab) Host(name string) (*Host, error) {
 	h, err := l.host(name)
 	if err != nil {
 		return nil, err

@@ -79,7 +79,7 @@ func run(ctx context.Context, args []string) error {
 	if command == "build" {
 		return build(ctx, opts.KubernetesVersion)
 	}
-	l, err := lab.New(opts)
+	l, err := lab.Open(opts)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func run(ctx context.Context, args []string) error {
 		fmt.Println(l.Kubeconfig())
 		return nil
 	case "kubectl":
-		return attached(exec.CommandContext(ctx, l.Kubectl(), append([]string{"--kubeconfig", l.Kubeconfig()}, args...)...))
+		return attached(exec.CommandContext(ctx, l.Program("kubectl"), append([]string{"--kubeconfig", l.Kubeconfig()}, args...)...))
 	}
 	return onHost(ctx, l, command, args)
 }
@@ -112,7 +112,7 @@ func onHost(ctx context.Context, l *lab.Lab, command string, args []string) erro
 		_, err := l.Join(ctx, name)
 		return err
 	}
-	host, err := l.Node(name)
+	host, err := l.Host(name)
 	if err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func up(ctx context.Context, l *lab.Lab, nodes int) error {
 }
 
 func status(l *lab.Lab) error {
-	for _, host := range l.Nodes() {
+	for _, host := range l.Hosts() {
 		pid, err := host.PID()
 		switch {
 		case errors.Is(err, lab.ErrOff):
