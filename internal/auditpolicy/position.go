@@ -110,6 +110,20 @@ func (d *document) scalar(name string) string {
 	return value.Value
 }
 
+// foldedKey finds a top-level key that is the name but for the case of its letters, where the name itself is missing.
+// The apiserver's lenient decoder takes one for the other.
+func (d *document) foldedKey(name string) *yaml.Node {
+	if exact, _ := child(d.root, name); exact != nil {
+		return nil
+	}
+	for i := 0; i+1 < len(d.root.Content); i += 2 {
+		if key := d.root.Content[i]; strings.EqualFold(key.Value, name) {
+			return key
+		}
+	}
+	return nil
+}
+
 // repeated finds the first key that stands twice in one mapping, and its path.
 func repeated(node *yaml.Node, path string) (key *yaml.Node, at string) {
 	switch node.Kind {

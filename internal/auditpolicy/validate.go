@@ -67,6 +67,9 @@ func openDocument(data []byte) (*document, *InvalidError) {
 	if invalid != nil {
 		return nil, invalid
 	}
+	if key := doc.foldedKey("apiVersion"); key != nil {
+		return nil, &InvalidError{Field: key.Value, Line: key.Line, Detail: "is written apiVersion", Ignored: true}
+	}
 	if apiVersion := doc.scalar("apiVersion"); !isPolicyVersion(apiVersion) {
 		return nil, doc.invalid("apiVersion", fmt.Sprintf("%q is not an audit policy's; write %s", apiVersion, apiVersionV1))
 	}

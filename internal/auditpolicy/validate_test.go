@@ -3,10 +3,12 @@ package auditpolicy_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/version"
@@ -33,17 +35,18 @@ func TestValidateRefuses(t *testing.T) {
 		line   int
 		detail string
 	}{
-		"an empty text":          {"", 30, "", 1, "empty"},
-		"a comment alone":        {"# nothing\n", 30, "", 1, "empty"},
-		"a list":                 {"- a\n", 30, "", 1, "mapping"},
-		"text that is not YAML":  {numbered(apiV1, kind, "rules:", "- level: [", "x"), 30, "", 4, "',' or ']'"},
-		"a tab as indentation":   {numbered(apiV1, kind, "rules:", "\t- level: Metadata"), 30, "", 4, "cannot start any token"},
-		"no apiVersion":          {numbered(kind, "rules:", "- level: Metadata"), 30, "apiVersion", 1, "write audit.k8s.io/v1"},
-		"another API's version":  {numbered("apiVersion: v1", kind, "rules:", "- level: Metadata"), 30, "apiVersion", 1, "write audit.k8s.io/v1"},
-		"another kind":           {numbered(apiV1, "kind: PolicyList", "rules: []"), 30, "kind", 2, "not Policy"},
-		"no rules":               {numbered(apiV1, kind), 30, "rules", 1, "no rules"},
-		"an empty list of rules": {numbered(apiV1, kind, "# all of them:", "rules: []"), 30, "rules", 4, "no rules"},
-		"a second document":      {numbered(apiV1, kind, "rules:", "- level: Metadata", "---", apiV1), 30, "", 5, "second document"},
+		"an empty text":                {"", 30, "", 1, "empty"},
+		"a comment alone":              {"# nothing\n", 30, "", 1, "empty"},
+		"a list":                       {"- a\n", 30, "", 1, "mapping"},
+		"text that is not YAML":        {numbered(apiV1, kind, "rules:", "- level: [", "x"), 30, "", 4, "',' or ']'"},
+		"a tab as indentation":         {numbered(apiV1, kind, "rules:", "\t- level: Metadata"), 30, "", 4, "cannot start any token"},
+		"no apiVersion":                {numbered(kind, "rules:", "- level: Metadata"), 30, "apiVersion", 1, "write audit.k8s.io/v1"},
+		"apiVersion in the wrong case": {numbered("apiversion: audit.k8s.io/v1", kind, "rules:", "- level: Metadata"), 30, "apiversion", 1, "written apiVersion"},
+		"another API's version":        {numbered("apiVersion: v1", kind, "rules:", "- level: Metadata"), 30, "apiVersion", 1, "write audit.k8s.io/v1"},
+		"another kind":                 {numbered(apiV1, "kind: PolicyList", "rules: []"), 30, "kind", 2, "not Policy"},
+		"no rules":                     {numbered(apiV1, kind), 30, "rules", 1, "no rules"},
+		"an empty list of rules":       {numbered(apiV1, kind, "# all of them:", "rules: []"), 30, "rules", 4, "no rules"},
+		"a second document":            {numbered(apiV1, kind, "rules:", "- level: Metadata", "---", apiV1), 30, "", 5, "second document"},
 
 		"v1beta1 from 1.24":                      {numbered("# mine", apiV1beta1, kind, "rules:", "- level: Metadata"), 24, "apiVersion", 2, "not read by kube-apiserver 1.24; write audit.k8s.io/v1"},
 		"v1alpha1 from 1.24":                     {numbered("apiVersion: audit.k8s.io/v1alpha1", kind, "rules:", "- level: Metadata"), 24, "apiVersion", 1, "not read"},
@@ -201,6 +204,23 @@ func TestNormaliseRefusesWhatItCannotChangeSafely(t *testing.T) {
 				t.Errorf("error %v, want one about apiVersion", err)
 			}
 		})
+	}
+}
+
+func TestALittleTextThatExpandsWithoutEndIsRefusedAtOnce(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString(apiV1 + "\n" + kind + "\nmetadata:\n  a0: &a0 [x]\n")
+	for i := range 30 {
+		fmt.Fprintf(&text, "  a%d: &a%d [%s*a%d]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d, ", i), 20), i)
+	}
+	text.WriteString("rules: *a30\n")
+	started := time.Now()
+	if _, err := auditpolicy.Validate([]byte(text.String()), version.MajorMinor(1, 37)); err == nil {
+		t.Error("accepted")
+	}
+	if took := time.Since(started); took > 5*time.Second {
+		t.Errorf("took %s", took)
 	}
 }
 
