@@ -19,6 +19,8 @@ type Change struct {
 	Annotations []AnnotationChange `json:"annotations,omitempty"`
 	// AddedBlocks names what did not exist before: annotations, volumes, volumeMounts.
 	AddedBlocks []string `json:"addedBlocks,omitempty"`
+	// FilledBlocks are those that were there without a value: what stood for it, "null" or nothing.
+	FilledBlocks map[string]string `json:"filledBlocks,omitempty"`
 }
 
 // Splice is one exchange of bytes.

@@ -235,8 +235,7 @@ func (e *editor) annotations(intent Intent) error {
 		s, err := e.m.src.appendEntries(e.m.metadata, []field{{"annotations", missing}}, e.dash)
 		return e.add(s, err, path, set(missing))
 	case isNull(existing):
-		s, err := e.m.src.fill(existing, missing)
-		return e.add(s, err, path, set(missing))
+		return e.fill("annotations", existing, missing, path)
 	}
 	s, err := e.m.src.appendEntries(existing, missing, e.dash)
 	return e.add(s, err, path, func(old any) (any, error) {
@@ -247,6 +246,19 @@ func (e *editor) annotations(intent Intent) error {
 		maps.Copy(m, decoded(missing).(map[string]any)) //nolint:forcetypeassert // decoded fields are a map
 		return m, nil
 	})
+}
+
+// fill gives a key without a value one.
+func (e *editor) fill(key string, empty *yaml.Node, v any, path []any) error {
+	s, err := e.m.src.fill(empty, v)
+	if err != nil {
+		return err
+	}
+	if e.change.FilledBlocks == nil {
+		e.change.FilledBlocks = map[string]string{}
+	}
+	e.change.FilledBlocks[key] = string(e.m.src.data[s.at:s.end])
+	return e.add(s, nil, path, set(v))
 }
 
 // replaceAnnotation writes an annotation's value in double quotes, unless it was in single ones.

@@ -23,9 +23,9 @@ func Revert(current []byte, change Change) (out []byte, kept []string, err error
 		out, err := revertExactly(current, change)
 		return out, nil, err
 	}
-	r := &reverter{data: current}
-	for _, step := range []func(Change) error{r.flags, r.annotations, r.volumes} {
-		if err := step(change); err != nil {
+	r := &reverter{data: current, change: change}
+	for _, step := range []func() error{r.flags, r.annotations, r.volumes} {
+		if err := step(); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -53,8 +53,9 @@ func revertExactly(current []byte, change Change) ([]byte, error) {
 
 // reverter takes one setting after another out of content that others have changed, and proves each step.
 type reverter struct {
-	data []byte
-	kept []string
+	data   []byte
+	change Change
+	kept   []string
 }
 
 func (r *reverter) keep(format string, args ...any) {
@@ -89,8 +90,8 @@ func (r *reverter) step(s splice, path []any, change func(any) (any, error)) err
 	return nil
 }
 
-func (r *reverter) flags(change Change) error {
-	for _, f := range slices.Backward(change.Flags) {
+func (r *reverter) flags() error {
+	for _, f := range slices.Backward(r.change.Flags) {
 		m, err := ParseManifest(r.data)
 		if err != nil {
 			return err
@@ -162,30 +163,47 @@ func (r *reverter) removeFlag(m *Manifest, arg Arg) error {
 	}
 	key, _ := w.path[3].(string)
 	index, _ := w.path[4].(int)
-	return r.removeItem(m, m.container, key, index, w.path[:4], false)
+	return r.removeItem(m, m.container, key, index, w.path[:4])
 }
 
-// removeItem takes an item out of a list; the last one with the list, if that goes too.
-func (r *reverter) removeItem(m *Manifest, parent *yaml.Node, key string, index int, path []any, wholeBlock bool) error {
-	k, list := value(parent, key)
+// removeItem takes an item out of a list; the last one leaves what was there before the edit.
+func (r *reverter) removeItem(m *Manifest, parent *yaml.Node, key string, index int, path []any) error {
+	_, list := value(parent, key)
 	if list.Kind != yaml.SequenceNode {
 		return errorAtNode(list, NotEditable, "a list that is written elsewhere (an alias)")
 	}
 	if len(list.Content) == 1 {
-		if wholeBlock {
-			return r.removeEntry(m, parent, key, path[:len(path)-1])
-		}
-		s, err := m.src.emptied(k, list, " []")
-		if err != nil {
-			return err
-		}
-		return r.step(s, path, set([]any{}))
+		return r.removeBlock(m, parent, key, path)
 	}
 	s, err := m.src.cutItem(list, index)
 	if err != nil {
 		return err
 	}
 	return r.step(s, path, removed(index))
+}
+
+// removeBlock takes the last entry out of a collection: the collection goes if the edit made it, is left without a value
+// if it had none, and is left empty otherwise.
+func (r *reverter) removeBlock(m *Manifest, parent *yaml.Node, key string, path []any) error {
+	if slices.Contains(r.change.AddedBlocks, key) {
+		return r.removeEntry(m, parent, key, path[:len(path)-1])
+	}
+	k, block := value(parent, key)
+	text, null := r.change.FilledBlocks[key]
+	var left any
+	switch {
+	case null && text != "":
+		text = " " + text
+	case !null && block.Kind == yaml.SequenceNode:
+		text, left = " []", []any{}
+	case !null:
+		text, left = " {}", []field{}
+	}
+	s, err := m.src.emptied(k, block, text)
+	if err != nil {
+		return err
+	}
+	return r.step(s, path, set(left))
 }
 
 // removeEntry takes an entry out of a mapping.
@@ -208,8 +226,8 @@ func (r *reverter) removeEntry(m *Manifest, mapping *yaml.Node, key string, path
 	})
 }
 
-func (r *reverter) annotations(change Change) error {
-	for _, a := range slices.Backward(change.Annotations) {
+func (r *reverter) annotations() error {
+	for _, a := range slices.Backward(r.change.Annotations) {
 		m, err := ParseManifest(r.data)
 		if err != nil {
 			return err
@@ -224,15 +242,15 @@ func (r *reverter) annotations(change Change) error {
 			}
 			continue
 		}
-		if err := r.revertAnnotation(m, a, slices.Contains(change.AddedBlocks, "annotations")); err != nil {
+		if err := r.revertAnnotation(m, a); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *reverter) revertAnnotation(m *Manifest, a AnnotationChange, wholeBlock bool) error {
-	k, annotations := value(m.metadata, "annotations")
+func (r *reverter) revertAnnotation(m *Manifest, a AnnotationChange) error {
+	_, annotations := value(m.metadata, "annotations")
 	_, node := value(deref(annotations), a.Key)
 	if a.Replaced {
 		s, err := m.src.replaceAnnotation(annotations, node, a.Previous)
@@ -242,31 +260,24 @@ func (r *reverter) revertAnnotation(m *Manifest, a AnnotationChange, wholeBlock 
 		return r.step(s, []any{"metadata", "annotations", a.Key}, set(a.Previous))
 	}
 	if len(annotations.Content) == 2 {
-		if wholeBlock {
-			return r.removeEntry(m, m.metadata, "annotations", []any{"metadata"})
-		}
-		s, err := m.src.emptied(k, annotations, " {}")
-		if err != nil {
-			return err
-		}
-		return r.step(s, []any{"metadata", "annotations"}, set([]field{}))
+		return r.removeBlock(m, m.metadata, "annotations", []any{"metadata", "annotations"})
 	}
 	return r.removeEntry(m, annotations, a.Key, []any{"metadata", "annotations"})
 }
 
-func (r *reverter) volumes(change Change) error {
-	for _, v := range slices.Backward(change.Volumes) {
-		if err := r.revertMount(v, slices.Contains(change.AddedBlocks, "volumeMounts")); err != nil {
+func (r *reverter) volumes() error {
+	for _, v := range slices.Backward(r.change.Volumes) {
+		if err := r.revertMount(v); err != nil {
 			return err
 		}
-		if err := r.revertVolume(v, slices.Contains(change.AddedBlocks, "volumes")); err != nil {
+		if err := r.revertVolume(v); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *reverter) revertMount(v VolumeChange, wholeBlock bool) error {
+func (r *reverter) revertMount(v VolumeChange) error {
 	m, err := ParseManifest(r.data)
 	if err != nil || !v.MountAdded {
 		return err
@@ -284,10 +295,10 @@ func (r *reverter) revertMount(v VolumeChange, wholeBlock bool) error {
 			return nil
 		}
 	}
-	return r.removeItem(m, m.container, "volumeMounts", index, m.path("volumeMounts"), wholeBlock)
+	return r.removeItem(m, m.container, "volumeMounts", index, m.path("volumeMounts"))
 }
 
-func (r *reverter) revertVolume(v VolumeChange, wholeBlock bool) error {
+func (r *reverter) revertVolume(v VolumeChange) error {
 	m, err := ParseManifest(r.data)
 	if err != nil || !v.VolumeAdded {
 		return err
@@ -303,7 +314,7 @@ func (r *reverter) revertVolume(v VolumeChange, wholeBlock bool) error {
 	if index < 0 || m.mounted(v.Name) {
 		return nil
 	}
-	return r.removeItem(m, m.spec, "volumes", index, []any{"spec", "volumes"}, wholeBlock)
+	return r.removeItem(m, m.spec, "volumes", index, []any{"spec", "volumes"})
 }
 
 // mounted reports whether any container of the pod mounts a volume.

@@ -133,8 +133,7 @@ func (e *editor) extend(parent *yaml.Node, key string, items []any, path []any) 
 		s, err := e.m.src.appendEntries(parent, []field{{key, items}}, e.dash)
 		return e.add(s, err, path, set(items))
 	case isNull(list):
-		s, err := e.m.src.fill(list, items)
-		return e.add(s, err, path, set(items))
+		return e.fill(key, list, items, path)
 	}
 	s, err := e.m.src.appendItems(list, items, e.dash)
 	return e.add(s, err, path, appended(items))
