@@ -1,0 +1,140 @@
+package e2e_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/client-go/rest"
+
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/test/e2e/stage"
+)
+
+// TestThreeControlPlanes is a release on three stacked control planes behind a load balancer, none of whose users may
+// notice anything.
+func TestThreeControlPlanes(t *testing.T) {
+	s := play(t, stage.Options{Nodes: 3, QuickRestarts: true})
+	must(t, s.ServeSink(t.Context(), "10.96.77.1"))
+	pace := stage.Values{"rollout": stage.Values{"sinkDebounce": "15s"}}
+	var revision string
+
+	s.act(t, "enabling restarts each apiserver once, one at a time, and no request fails", func(t *testing.T) {
+		watch := s.unnoticed(t)
+		s.install(t, pace)
+		revision = s.revision(t, "", 3*oneRestart)
+		watch(1)
+	})
+	s.act(t, "every node has its label, and its own status", func(t *testing.T) {
+		for _, node := range s.Nodes() {
+			if got := s.Label(within(t, time.Minute), node, wire.LabelNodeAgent); got != wire.LabelNodeAgentValue {
+				t.Errorf("label of %s is %q", node, got)
+			}
+			n, err := s.NodeStatus(within(t, time.Minute), node)
+			must(t, err)
+			if n.Node.Name != node || n.Phase != wire.PhaseApplied || n.AppliedRevision != revision || n.Apiserver.Restarts != 1 {
+				t.Errorf("status of %s is %+v, want revision %s applied with one restart", node, n, revision)
+			}
+		}
+	})
+	s.act(t, "every apiserver delivers", func(t *testing.T) { s.canary(t) })
+	s.act(t, "another policy restarts each apiserver once", func(t *testing.T) {
+		watch := s.unnoticed(t)
+		s.install(t, pace.With(customPolicy(policyLogging("/changed"))))
+		revision = s.revision(t, revision, 3*oneRestart)
+		watch(1)
+		s.canary(t)
+	})
+	s.act(t, "a sink's Service that vanishes reverts nothing", func(t *testing.T) {
+		begin := time.Now()
+		manifests := s.manifests(t)
+		must(t, s.RemoveSink(within(t, time.Minute)))
+		s.reason(t, reason.SinkVanished)
+		time.Sleep(20 * time.Second)
+		if diff := cmp.Diff(manifests, s.manifests(t)); diff != "" {
+			t.Errorf("manifests (-before +after):\n%s", diff)
+		}
+		s.restarts(t, begin, 0)
+		must(t, s.ServeSink(within(t, time.Minute), "10.96.77.1"))
+		s.ready(t, decision)
+		s.restarts(t, begin, 0)
+	})
+	s.act(t, "a sink's address that flaps reaches the apiservers in one rollout", func(t *testing.T) {
+		watch := s.unnoticed(t)
+		const last = "10.96.77.5"
+		for _, ip := range []string{"10.96.77.2", "10.96.77.3", "10.96.77.4", last} {
+			must(t, s.MoveSink(within(t, time.Minute), ip))
+			time.Sleep(3 * time.Second)
+		}
+		s.revision(t, revision, 3*oneRestart)
+		watch(1)
+		status, _, err := s.Status(within(t, time.Minute))
+		must(t, err)
+		if !strings.Contains(status.Sink, last+":7765") {
+			t.Errorf("sink is %q, want the last address %s", status.Sink, last)
+		}
+		s.canary(t)
+	})
+}
+
+// manifests are the apiservers' manifests by node.
+func (s *scene) manifests(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for _, node := range s.Nodes() {
+		out[node] = s.host(t, node, stage.ManifestPath)
+	}
+	return out
+}
+
+// unnoticed watches all apiservers and sends requests through the load balancer. The function that it returns stops
+// that, and fails the test unless each apiserver was started so often, never were two unready at once, and no request
+// failed.
+func (s *scene) unnoticed(t *testing.T) func(restarts int) {
+	t.Helper()
+	begin := time.Now()
+	probe := s.WatchReady(100 * time.Millisecond)
+	client, err := rest.HTTPClientFor(s.Config)
+	must(t, err)
+	client.Timeout = 10 * time.Second
+	n := 0
+	traffic := stage.SendTraffic(100*time.Millisecond, func(ctx ctx) error {
+		n++
+		// A list of what the cache does not hold, so that the request goes all the way to etcd.
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Config.Host+"/api/v1/namespaces/default/configmaps?limit=1&n="+fmt.Sprint(n), nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("status %d: %w: %s", resp.StatusCode, err, body)
+		}
+		return nil
+	})
+	return func(restarts int) {
+		t.Helper()
+		probe.Stop()
+		sent, failures := traffic.Stop()
+		s.restarts(t, begin, restarts)
+		if got := probe.MostTogether(); got > 1 {
+			t.Errorf("%d apiservers were not ready at one time", got)
+		}
+		for _, node := range s.Nodes() {
+			total, times := probe.Unready(node)
+			t.Logf("%s was not ready for %.1f s in %d times", node, total.Seconds(), times)
+		}
+		t.Logf("%d requests through the load balancer, %d failed", sent, len(failures))
+		if len(failures) > 0 {
+			t.Errorf("%d of %d requests through the load balancer failed:\n%s", len(failures), sent, strings.Join(failures[:min(len(failures), 20)], "\n"))
+		}
+	}
+}
