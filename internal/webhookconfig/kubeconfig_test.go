@@ -182,7 +182,7 @@ func TestValidateRefuses(t *testing.T) {
 		"no verification with http":         {webhookconfig.Sink{URL: "http://10.0.0.1/", InsecureSkipVerify: true}, 30, "InsecureSkipVerify", "https"},
 		"a client certificate with http":    {webhookconfig.Sink{URL: "http://10.0.0.1/", ClientCertData: certificate, ClientKeyData: key}, 30, "ClientCertData", "https"},
 		"a token with http":                 {webhookconfig.Sink{URL: "http://10.0.0.1/", BearerToken: "hunter2"}, 30, "BearerToken", "readable"},
-		"a server name before 1.19":         {webhookconfig.Sink{URL: url, ServerName: "a.example.com"}, 18, "ServerName", "1.18 does not know it"},
+		"a server name before 1.18":         {webhookconfig.Sink{URL: url, ServerName: "a.example.com"}, 17, "ServerName", "1.17 does not know it"},
 		"a server name that is none":        {webhookconfig.Sink{URL: url, ServerName: "a b"}, 30, "ServerName", "not a host name"},
 		"a CA that is no PEM":               {webhookconfig.Sink{URL: url, CAData: []byte("hunter2")}, 30, "CAData", "PEM"},
 		"a CA that need not be verified":    {webhookconfig.Sink{URL: url, CAData: certificate, InsecureSkipVerify: true}, 30, "InsecureSkipVerify", "excludes"},
@@ -206,8 +206,8 @@ func TestValidateRefuses(t *testing.T) {
 			}
 		})
 	}
-	if err := (webhookconfig.Sink{URL: url, ServerName: "a.example.com"}).Validate(version.MajorMinor(1, 19)); err != nil {
-		t.Errorf("a server name from 1.19: %v", err)
+	if err := (webhookconfig.Sink{URL: url, ServerName: "a.example.com"}).Validate(version.MajorMinor(1, 18)); err != nil {
+		t.Errorf("a server name from 1.18: %v", err)
 	}
 }
 

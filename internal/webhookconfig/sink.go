@@ -17,7 +17,7 @@ type Sink struct {
 	URL string
 	// CAData is PEM; empty leaves the system's roots.
 	CAData []byte
-	// ServerName is the name in the sink's certificate where it is not the URL's host. kube-apiserver reads it from 1.19.
+	// ServerName is the name in the sink's certificate where it is not the URL's host. kube-apiserver reads it from 1.18.
 	ServerName string
 	// BearerToken is sent as Authorization: Bearer. Not together with a client certificate.
 	BearerToken string
@@ -30,7 +30,7 @@ type Sink struct {
 
 // minServerNameMinor is the first minor version whose kubeconfigs have tls-server-name; older ones ignore it and then
 // refuse the sink's certificate.
-const minServerNameMinor = 19
+const minServerNameMinor = 18
 
 // SettingError says which setting of the sink cannot be had, and what to write instead. It holds no credentials.
 type SettingError struct {
