@@ -1,0 +1,68 @@
+// Command nodeagent carries out the plan of one control-plane node.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"k8s-audit-enabler.io/internal/buildinfo"
+	"k8s-audit-enabler.io/internal/logging"
+	"k8s-audit-enabler.io/nodeagent"
+)
+
+const usage = `Usage: nodeagent [run] [flags]
+       nodeagent version
+
+Carries out the plan of one control-plane node and reports in its status.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run returns the exit code: 0, 1 for an error, 2 for a wrong command line.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	command := "run"
+	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		command, args = args[0], args[1:]
+	}
+	if command == "version" {
+		_, _ = fmt.Fprintln(stdout, buildinfo.Version())
+		return 0
+	}
+	var options nodeagent.Options
+	var logs logging.Options
+	flags := flag.NewFlagSet("nodeagent", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		_, _ = fmt.Fprint(stderr, usage)
+		flags.PrintDefaults()
+	}
+	options.BindFlags(flags)
+	logs.BindFlags(flags)
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if command != "run" || flags.NArg() > 0 {
+		_, _ = fmt.Fprint(stderr, usage)
+		return 2
+	}
+	log, err := logging.New(stderr, logs)
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, err)
+		return 2
+	}
+	if err := nodeagent.Run(ctx, options, log); err != nil {
+		log.Error("Node agent cannot go on", "error", err)
+		return 1
+	}
+	return 0
+}

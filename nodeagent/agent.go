@@ -1,0 +1,253 @@
+package nodeagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/kube"
+	"k8s-audit-enabler.io/nodeagent/txn"
+)
+
+// agent is one node's loop. Its fields belong to the goroutine of [agent.run].
+type agent struct {
+	node     string
+	version  string
+	observer *observer
+	runner   *txn.Runner
+	report   func(wire.NodeStatus)
+	flow     *flow
+	// watch follows the manifest's directory; nil where nobody listens.
+	watch func(manifest string)
+	log   *slog.Logger
+
+	pollEvery   time.Duration
+	canaryEvery time.Duration
+
+	plan    *wire.Plan
+	planErr error
+	status  wire.NodeStatus
+	retry   retry
+	// lastError is of a change that was given up before its swap; the journal knows the others.
+	lastError *wire.LastError
+}
+
+// retry keeps a change that failed from being tried at every round.
+type retry struct {
+	revision  string
+	failures  int
+	notBefore time.Time
+	// shown is what the status says meanwhile.
+	shown step
+}
+
+// run goes round until the context ends: once now, and then whenever the plan, the manifest or the time says so.
+func (a *agent) run(ctx context.Context, plans <-chan kube.Update, files <-chan struct{}) {
+	poll := time.NewTicker(a.pollEvery)
+	defer poll.Stop()
+	canary := time.NewTicker(a.canaryEvery)
+	defer canary.Stop()
+	for ctx.Err() == nil {
+		if a.round(ctx) {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case u, ok := <-plans:
+			if !ok {
+				plans = nil
+				continue
+			}
+			a.take(u)
+		case <-files:
+		case <-poll.C:
+		case <-canary.C:
+			a.flow.due = true
+		case v := <-a.flow.verdicts:
+			a.flow.accept(v)
+		}
+	}
+}
+
+// take reads a plan. A plan that is gone leaves the node as it is.
+func (a *agent) take(u kube.Update) {
+	if !u.Exists {
+		a.log.Info("No plan for this node")
+		a.plan, a.planErr = nil, nil
+		return
+	}
+	var p wire.Plan
+	err := wire.Decode(u.ConfigMap.Data, wire.KindPlan, &p)
+	switch {
+	case errors.Is(err, wire.ErrNoDocument):
+		a.plan, a.planErr = nil, nil
+	case err != nil:
+		a.plan, a.planErr = nil, err
+	default:
+		a.plan, a.planErr = &p, nil
+		a.log.Info("Plan", "revision", p.Revision, "enabled", p.Desired.Enabled, "permit", p.HasPermit())
+	}
+}
+
+// round observes, decides and acts once. It reports whether something was done, so that another round is due at once.
+func (a *agent) round(ctx context.Context) bool {
+	j, err := txn.LoadJournal(a.runner.Host)
+	if err != nil {
+		a.say(step{phase: wire.PhaseFailed, reason: reason.HostNotWritable, message: err.Error()}, observation{}, &txn.Journal{})
+		return false
+	}
+	if a.plan == nil {
+		return a.withoutPlan(ctx, j)
+	}
+	seen := a.observer.observe(ctx, a.plan, j.Live)
+	if a.watch != nil && seen.refusal == nil {
+		a.watch(seen.manifest.Path)
+	}
+	s := a.hold(decide(a.plan, seen, j), j)
+	if s.action == actNothing {
+		a.say(s, seen, j)
+		a.startFlow(ctx, s, j)
+		return false
+	}
+	a.flow.stop()
+	outcome, err := a.act(ctx, s, seen, j)
+	a.observer.forgetVersion()
+	if ctx.Err() != nil {
+		return false
+	}
+	if errors.Is(err, hostfs.ErrLocked) {
+		a.log.Info("Another agent of this node is at work")
+		return false
+	}
+	a.learn(s, outcome, err)
+	return true
+}
+
+// withoutPlan says nothing, but ends what was begun: the host must not stay between two states.
+func (a *agent) withoutPlan(ctx context.Context, j *txn.Journal) bool {
+	if a.planErr != nil {
+		a.say(step{phase: wire.PhaseRefused, reason: reason.PlanInvalid, message: a.planErr.Error()}, observation{machine: machineOf(a.runner.Host)}, j)
+	}
+	if j.Open == nil || time.Now().Before(a.retry.notBefore) {
+		return false
+	}
+	a.observer.observe(ctx, nil, j.Live) // where the apiserver listens
+	outcome, err := a.runner.Recover(ctx)
+	if ctx.Err() == nil {
+		a.learn(step{action: actRecover}, outcome, err)
+	}
+	return false
+}
+
+// hold refuses a change for which the host has no room, and leaves one alone that failed a moment ago.
+func (a *agent) hold(s step, j *txn.Journal) step {
+	if a.retry.revision != a.plan.Revision && s.action != actRecover {
+		a.retry = retry{}
+	}
+	if (s.change != nil || s.action != actNothing) && time.Now().Before(a.retry.notBefore) {
+		shown := a.retry.shown
+		shown.action = actNothing
+		return shown
+	}
+	if s.change == nil || s.change.Kind != txn.KindApply || j.Open != nil {
+		return s
+	}
+	if fault := a.runner.CheckSpace(*s.change); fault != nil {
+		return step{action: actNothing, phase: wire.PhaseRefused, reason: fault.Reason, message: fault.Message}
+	}
+	return s
+}
+
+// act carries a step out.
+func (a *agent) act(ctx context.Context, s step, seen observation, j *txn.Journal) (txn.Outcome, error) {
+	switch s.action {
+	case actRecover:
+		a.say(s, seen, j)
+		return a.runner.Recover(ctx)
+	case actAdopt:
+		return a.runner.Adopt(ctx, *s.change)
+	case actForget:
+		return txn.Outcome{Result: txn.ResultCommitted}, a.runner.Forget(ctx)
+	case actChange:
+		a.runner.Progress = func(state txn.State) { a.say(progress(s, state), seen, j) }
+		return a.runner.Do(ctx, *s.change)
+	case actNothing:
+	}
+	return txn.Outcome{}, nil
+}
+
+// progress is what the status says while a change is made.
+func progress(s step, state txn.State) step {
+	switch state {
+	case txn.StateSwapped:
+		return step{phase: wire.PhaseVerifying, reason: reason.AwaitingApiserver, message: "the manifest is swapped; the new apiserver is awaited", change: s.change}
+	case txn.StateRollingBack:
+		return step{phase: wire.PhaseVerifying, reason: reason.AwaitingApiserver, message: "the old manifest is put back; its apiserver is awaited", change: s.change}
+	default:
+		return step{phase: wire.PhaseApplying, reason: reason.Writing, message: "files are being written", change: s.change}
+	}
+}
+
+// learn keeps what an outcome means for the next rounds.
+func (a *agent) learn(s step, outcome txn.Outcome, err error) {
+	if err != nil {
+		outcome = txn.Outcome{Result: txn.ResultAborted, Fault: &txn.Fault{Reason: reason.HostNotWritable, Message: err.Error()}}
+		a.log.Error("Step not completed", "action", s.action, "error", err)
+	}
+	switch outcome.Result {
+	case txn.ResultNone:
+	case txn.ResultCommitted:
+		a.retry, a.lastError = retry{}, nil
+		a.flow.due = true
+	case txn.ResultRolledBack:
+		a.retry, a.lastError = retry{}, nil
+	case txn.ResultAborted, txn.ResultStuck:
+		a.postpone(outcome)
+	}
+}
+
+// postpone shows a fault and leaves the change alone for a while.
+func (a *agent) postpone(outcome txn.Outcome) {
+	f := outcome.Fault
+	a.log.Warn("Change not made", "reason", f.Reason, "message", f.Message)
+	if a.plan != nil {
+		a.retry.revision = a.plan.Revision
+	}
+	a.retry.failures++
+	a.retry.notBefore = time.Now().Add(retryAfter(a.retry.failures))
+	a.retry.shown = step{phase: wire.PhasePending, reason: f.Reason, message: f.Message}
+	switch {
+	case outcome.Result == txn.ResultStuck:
+		a.retry.shown.phase = wire.PhaseFailed
+	case f.Reason == reason.HostNotWritable:
+		a.retry.shown.phase = wire.PhaseRefused
+	case f.Reason == reason.WaitingForPermit:
+		a.retry = retry{} // the plan says what is next
+		return
+	}
+	a.lastError = lastErrorOf(*f, time.Now())
+}
+
+// permitted asks the API whether a change may still be made.
+func permitted(ctx context.Context, get func(context.Context) (kube.ConfigMap, error), c txn.Change) (bool, error) {
+	const patience = 3 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cm, err := get(ctx)
+	if errors.Is(err, kube.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var p wire.Plan
+	if err := wire.Decode(cm.Data, wire.KindPlan, &p); err != nil {
+		return false, fmt.Errorf("confirm permit: %w", err)
+	}
+	return p.HasPermit() && p.Revision == c.PlanRevision && p.Permit.Fence >= c.Fence, nil
+}

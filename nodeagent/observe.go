@@ -1,0 +1,178 @@
+package nodeagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"time"
+
+	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
+	"k8s-audit-enabler.io/nodeagent/txn"
+)
+
+// observation is what a round sees.
+type observation struct {
+	// machine is the host's identity; its Name and UID are left empty.
+	machine wire.NodeIdentity
+	// manifest is the apiserver's; refusal says why there is none.
+	manifest staticpod.Manifest
+	refusal  *staticpod.Refusal
+	// filesIntact: the files that the live revision's manifest refers to are as they were written.
+	filesIntact bool
+	// version is what the running apiserver reports, empty while it does not answer.
+	version string
+	// credentials are the plan's Secret, and credentialsErr why they are not there.
+	credentials    staticpod.Credentials
+	credentialsErr error
+}
+
+// Kubelet says how this node's kubelet was started.
+type Kubelet interface {
+	// StaticPodPath is the directory, or the file, of its static pods. It may be the last one known.
+	StaticPodPath(ctx context.Context) (string, error)
+}
+
+// localApiserver is the apiserver that a manifest starts.
+type localApiserver interface {
+	// follow takes from a manifest where it listens.
+	follow(manifest []byte)
+	Version(ctx context.Context) (string, error)
+}
+
+// Secrets reads one Secret of the release's namespace.
+type Secrets interface {
+	Secret(ctx context.Context, name string) (map[string][]byte, error)
+}
+
+// observer gathers observations. Its methods are called by the loop only.
+type observer struct {
+	host    *hostfs.FS
+	kubelet Kubelet
+	health  localApiserver
+	secrets Secrets
+	log     *slog.Logger
+	// secretEvery is how long a Secret that was read is taken for granted.
+	secretEvery time.Duration
+
+	secret struct {
+		name string
+		at   time.Time
+		data staticpod.Credentials
+		err  error
+	}
+	version struct {
+		hash string
+		at   time.Time
+		text string
+	}
+}
+
+const (
+	// versionEvery is how long an apiserver's version is taken for granted while its manifest does not change.
+	versionEvery = 5 * time.Minute
+	maxSmallFile = 64 << 10
+)
+
+// observe looks at the host. p may be nil.
+func (o *observer) observe(ctx context.Context, p *wire.Plan, live *txn.Live) observation {
+	var seen observation
+	seen.machine = machineOf(o.host)
+	seen.manifest, seen.refusal = o.findManifest(ctx, live)
+	if seen.refusal == nil {
+		o.health.follow(seen.manifest.Data)
+		seen.version = o.runningVersion(ctx, txn.Hash(seen.manifest.Data))
+	}
+	seen.filesIntact = live == nil || live.FilesIntact(o.host)
+	if p != nil && p.Desired.Enabled && p.Desired.Webhook.CredentialsSecret != "" {
+		seen.credentials, seen.credentialsErr = o.readSecret(ctx, p.Desired.Webhook.CredentialsSecret)
+	}
+	return seen
+}
+
+func (o *observer) findManifest(ctx context.Context, live *txn.Live) (staticpod.Manifest, *staticpod.Refusal) {
+	dir, err := o.kubelet.StaticPodPath(ctx)
+	if err != nil && live == nil {
+		return staticpod.Manifest{}, staticpod.NotFound("the kubelet's static pod directory is not known: %v", err)
+	}
+	if err != nil {
+		return staticpod.ReadManifest(o.host, live.Manifest)
+	}
+	return staticpod.FindManifest(o.host, dir)
+}
+
+// runningVersion asks again when the manifest has changed, and every few minutes: an upgrade rewrites the manifest.
+func (o *observer) runningVersion(ctx context.Context, hash string) string {
+	v := &o.version
+	if v.text != "" && v.hash == hash && time.Since(v.at) < versionEvery {
+		return v.text
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	text, err := o.health.Version(ctx)
+	if err != nil {
+		o.log.DebugContext(ctx, "Apiserver does not tell its version", "error", err)
+		v.text = ""
+		return ""
+	}
+	v.text, v.hash, v.at = text, hash, time.Now()
+	return text
+}
+
+// forgetVersion makes the next round ask again: the apiserver was restarted.
+func (o *observer) forgetVersion() { o.version.text = "" }
+
+func (o *observer) readSecret(ctx context.Context, name string) (staticpod.Credentials, error) {
+	s := &o.secret
+	if s.name == name && s.err == nil && time.Since(s.at) < o.secretEvery {
+		return s.data, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	data, err := o.secrets.Secret(ctx, name)
+	s.name, s.at, s.err = name, time.Now(), err
+	if err != nil {
+		return staticpod.Credentials{}, err
+	}
+	s.data = staticpod.CredentialsFrom(data)
+	return s.data, nil
+}
+
+// machineOf reads the host's identity where the kubelet reads it (cadvisor's machine info), so that both say the same.
+func machineOf(host *hostfs.FS) wire.NodeIdentity {
+	var id wire.NodeIdentity
+	for _, file := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
+		if id.MachineID = line(host, file); id.MachineID != "" {
+			break
+		}
+	}
+	id.SystemUUID = line(host, "/sys/class/dmi/id/product_uuid")
+	return id
+}
+
+func line(host *hostfs.FS, file string) string {
+	data, err := host.ReadFile(file, maxSmallFile)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+// CheckHostRoot reports an error where a directory is not the root of a host: a pod without the mount would otherwise
+// read and write its own empty file system.
+func CheckHostRoot(host *hostfs.FS) error {
+	for _, file := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
+		data, err := host.ReadFile(file, maxSmallFile)
+		if err == nil && len(strings.TrimSpace(string(data))) > 0 {
+			return nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("check host root %q: %w", host.Root(), err)
+		}
+	}
+	return fmt.Errorf("check host root %q: it has no /etc/machine-id, so it is not a host's root: mount the host's / there (hostPath /) or set --host-root", host.Root())
+}

@@ -1,0 +1,48 @@
+package staticpod
+
+import (
+	"bytes"
+	"cmp"
+
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/apiserver"
+	"k8s-audit-enabler.io/nodeagent/txn"
+)
+
+// ProposeRevert computes the change that takes our settings out of the manifest. A nil change means that there is nothing
+// of ours in it.
+func ProposeRevert(m Manifest, plan *wire.Plan, live *txn.Live) (*txn.Change, *Refusal) {
+	original, refusal := withoutOurs(m, live)
+	if refusal != nil {
+		return nil, refusal
+	}
+	current, err := apiserver.ParseManifest(m.Data)
+	if err != nil {
+		return nil, notUnderstood(m.Path, err)
+	}
+	reverted, err := apiserver.ParseManifest(original)
+	if err != nil {
+		return nil, notUnderstood(m.Path, err)
+	}
+	if left := reverted.Revision(); left != "" {
+		return nil, refuse(reason.ManifestNotUnderstood,
+			"%s carries revision %s of ours, but this host has no record of that edit; take our settings out by hand (the backups are in %s/backup)", m.Path, left, txn.StateDir)
+	}
+	if bytes.Equal(original, m.Data) {
+		return nil, nil
+	}
+	return &txn.Change{
+		Kind: txn.KindRevert, PlanRevision: plan.Revision, Manifest: m.Path, Base: m.Data, New: original,
+		BaseRevision: current.Revision(), ReadyTimeout: cmp.Or(plan.ReadyTimeout.Duration, defaultReadyTimeout),
+	}, nil
+}
+
+// Revision is what a manifest's revision annotation says, empty where it has none or is not a manifest.
+func (m Manifest) Revision() string {
+	parsed, err := apiserver.ParseManifest(m.Data)
+	if err != nil {
+		return ""
+	}
+	return parsed.Revision()
+}

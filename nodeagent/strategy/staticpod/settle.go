@@ -1,0 +1,128 @@
+package staticpod
+
+import (
+	"errors"
+	"path"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/version"
+	"sigs.k8s.io/yaml"
+
+	"k8s-audit-enabler.io/internal/auditflag"
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/apiserver"
+	"k8s-audit-enabler.io/nodeagent/txn"
+)
+
+// settled is what was decided about each setting, ours and those that are there.
+type settled struct {
+	apiserver.Decision
+	// revision is the effective one.
+	revision string
+}
+
+// settle decides flag by flag. m is the manifest without our own last edit.
+func settle(in Input, m *apiserver.Manifest, revision string) (settled, *Refusal) {
+	desired := inOrder(append([]wire.Flag{
+		{Name: auditflag.PolicyFile, Value: inDir(revision, PolicyFile)},
+		{Name: auditflag.LogPath, Value: LogFile},
+		{Name: auditflag.WebhookConfigFile, Value: inDir(revision, WebhookFile)},
+	}, in.Plan.Desired.Flags...))
+	decision, err := apiserver.Decide(apiserver.Existing(m.Args(), m.Revision()), apiserver.Origin(in.Plan.Distribution), in.Plan.Desired.Existing, desired)
+	var refused *apiserver.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		return settled{}, refuse(refused.ConditionReason(), "%s: %s", in.Manifest.Path, refused.Error())
+	case err != nil:
+		return settled{}, refuse(reason.ManifestNotUnderstood, "%s: %v", in.Manifest.Path, err)
+	}
+	return settled{Decision: decision, revision: revision}, nil
+}
+
+// intent is what the manifest shall contain.
+func (s settled) intent(revision string) apiserver.Intent {
+	volumes := []apiserver.Volume{apiserver.RevisionVolume(revision)}
+	if s.LogOurs {
+		volumes = append(volumes, apiserver.LogVolume())
+	}
+	return apiserver.Intent{Flags: s.Flags, Volumes: volumes, Annotations: map[string]string{wire.AnnotationRevision: revision}}
+}
+
+// files are those that the flags point to.
+func (s settled) files(r rendered) []txn.File {
+	files := []txn.File{{Path: inDir(s.revision, WebhookFile), Data: r.webhook, Mode: secretMode}}
+	if s.PolicyOurs {
+		files = append(files, txn.File{Path: inDir(s.revision, PolicyFile), Data: r.policy, Mode: secretMode})
+	}
+	return files
+}
+
+func (s settled) logBytes(v *version.Version) int64 {
+	if !s.LogOurs {
+		return 0
+	}
+	return logSize(s.Flags, v)
+}
+
+// effects describe the node once this is live.
+func (s settled) effects(in Input, original *apiserver.Manifest) txn.Effects {
+	e := txn.Effects{PolicyOurs: s.PolicyOurs, SinkURL: in.Plan.Desired.Webhook.URL, LogPath: s.Log}
+	if !s.LogOurs {
+		e.LogPath = onHost(in.Manifest.Data, s.Log)
+	}
+	var kept []string
+	args := original.Args()
+	if policy, _ := args.Lookup(auditflag.PolicyFile); !s.PolicyOurs && policy != "" {
+		kept = append(kept, "the audit policy "+policy+" that was there is kept")
+	}
+	if log, _ := args.Lookup(auditflag.LogPath); !s.LogOurs && log != "" {
+		kept = append(kept, "the audit log "+log+" that was there is kept")
+	}
+	e.Kept = strings.Join(kept, "; ")
+	return e
+}
+
+// onHost is where a file of the apiserver's container lies on the host, empty where it lies in no directory of the host.
+func onHost(manifest []byte, file string) string {
+	var pod struct {
+		Spec struct {
+			Volumes []struct {
+				Name     string `json:"name"`
+				HostPath *struct {
+					Path string `json:"path"`
+				} `json:"hostPath"`
+			} `json:"volumes"`
+			Containers []struct {
+				VolumeMounts []struct {
+					Name      string `json:"name"`
+					MountPath string `json:"mountPath"`
+					SubPath   string `json:"subPath"`
+				} `json:"volumeMounts"`
+			} `json:"containers"`
+		} `json:"spec"`
+	}
+	if !strings.HasPrefix(file, "/") || yaml.Unmarshal(manifest, &pod) != nil {
+		return "" // "-" is the standard output
+	}
+	sources := map[string]string{}
+	for _, v := range pod.Spec.Volumes {
+		if v.HostPath != nil {
+			sources[v.Name] = v.HostPath.Path
+		}
+	}
+	best, found := "", ""
+	for _, c := range pod.Spec.Containers {
+		for _, m := range c.VolumeMounts {
+			rest, ok := strings.CutPrefix(file, path.Clean(m.MountPath))
+			if !ok || rest != "" && !strings.HasPrefix(rest, "/") || len(m.MountPath) < len(best) {
+				continue
+			}
+			best, found = m.MountPath, ""
+			if source := sources[m.Name]; source != "" {
+				found = path.Join(source, m.SubPath, rest)
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,102 @@
+package txn
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io/fs"
+	"time"
+
+	"k8s-audit-enabler.io/nodeagent/hostfs"
+)
+
+// Directories on the host.
+const (
+	// StateDir holds the journal, the lock and the backups. No container mounts it but the agent's.
+	StateDir = "/var/lib/k8s-audit-enabler"
+	// DataDir holds a directory for each revision and the audit log. Parts of it are mounted into the apiserver.
+	DataDir = "/var/lib/k8s_audit"
+	// LogDir is where the apiserver writes its audit log.
+	LogDir = DataDir + "/log"
+)
+
+const (
+	journalFile = StateDir + "/journal.json"
+	lockFile    = StateDir + "/lock"
+	backupDir   = StateDir + "/backup"
+)
+
+// Kind says what a change is for.
+type Kind string
+
+// Kinds.
+const (
+	// KindApply puts our settings in, or other ones of ours.
+	KindApply Kind = "apply"
+	// KindRevert takes them out.
+	KindRevert Kind = "revert"
+)
+
+// Change is a new content for a manifest, with everything that the content needs.
+type Change struct {
+	Kind Kind
+	// Revision is what the new manifest's revision annotation says; empty after a revert.
+	Revision string
+	// PlanRevision is the plan's revision, which differs from Revision where credentials are part of that.
+	PlanRevision string
+	// Fence is the number of the permit this change is made under.
+	Fence int64
+	// Manifest is the file's path on the host.
+	Manifest string
+	// Base is the content that New was made from. If the file holds anything else when it is to be replaced, it is not.
+	Base, New []byte
+	// BaseRevision is what the annotation in Base says, empty where it has none.
+	BaseRevision string
+	// Dir is the new revision's directory below DataDir, and Files are what is written into it.
+	Dir   string
+	Files []File
+	// Owner owns Dir, Files and LogDir; nil leaves them to root.
+	Owner *hostfs.Owner
+	// LogBytes is how large the audit log may grow, all its files together. Zero: no log of ours is written.
+	LogBytes int64
+	// Record is what a later revert needs to know about the edit. It is kept as it is.
+	Record json.RawMessage
+	// Effects describe the node once the change is live.
+	Effects Effects
+	// ReadyTimeout bounds the wait for the new apiserver, and again the wait for the old one after a rollback.
+	ReadyTimeout time.Duration
+}
+
+// File is one file beside the manifest. Its content may be secret and is never logged.
+type File struct {
+	Path string
+	Data []byte
+	Mode fs.FileMode
+}
+
+// fileHashes maps each file to the hash of its content.
+func (c Change) fileHashes() map[string]string {
+	hashes := map[string]string{}
+	for _, f := range c.Files {
+		hashes[f.Path] = Hash(f.Data)
+	}
+	return hashes
+}
+
+// Effects are facts about a live change that its manifest alone does not tell.
+type Effects struct {
+	// PolicyOurs: the audit policy in force is the plan's.
+	PolicyOurs bool `json:"policyOurs"`
+	// LogPath is the audit log in force, as a path on the host; empty where there is none.
+	LogPath string `json:"logPath,omitempty"`
+	// SinkURL is where the webhook posts to.
+	SinkURL string `json:"sinkURL,omitempty"`
+	// Kept says, in a sentence, which settings of others were kept.
+	Kept string `json:"kept,omitempty"`
+}
+
+// Hash is the name of a content.
+func Hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,164 @@
+package txn
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"k8s-audit-enabler.io/nodeagent/hostfs"
+)
+
+// State is how far a transaction got. It is written before the step that follows it.
+type State string
+
+// States, in order. RollingBack may follow Swapped.
+const (
+	// StatePrepared: preflight passed; the files beside the manifest are written next.
+	StatePrepared State = "prepared"
+	// StateFilesWritten: the files and the backup are durable; the manifest is swapped next.
+	StateFilesWritten State = "filesWritten"
+	// StateSwapped: the manifest is swapped; the new apiserver is awaited.
+	StateSwapped State = "swapped"
+	// StateRollingBack: the old manifest is put back next, or its apiserver is awaited.
+	StateRollingBack State = "rollingBack"
+	// StateCommitted, StateRolledBack and StateAborted end a transaction. Aborted: the manifest was not swapped, or
+	// somebody else's version of it stays.
+	StateCommitted  State = "committed"
+	StateRolledBack State = "rolledBack"
+	StateAborted    State = "aborted"
+)
+
+const journalVersion = 1
+
+// maxJournal bounds what is read. A journal holds two manifests' edit records and a few log lines.
+const maxJournal = 4 << 20
+
+// Journal is what the agent remembers on the host.
+type Journal struct {
+	Version int `json:"version"`
+	// Open is the transaction that has begun and not ended.
+	Open *Entry `json:"open,omitempty"`
+	// Last is the one that ended last.
+	Last *Entry `json:"last,omitempty"`
+	// Live is what was committed last and not reverted since.
+	Live *Live `json:"live,omitempty"`
+	// Failed is the last change that was taken back; a commit clears it.
+	Failed *Failure `json:"failed,omitempty"`
+	// Fence is the highest permit acted on.
+	Fence int64 `json:"fence,omitempty"`
+	// Restarts counts the apiserver's restarts that changes have caused.
+	Restarts int `json:"restarts,omitempty"`
+	// Unavailable is how long the last of them kept the apiserver from being ready, in nanoseconds.
+	Unavailable time.Duration `json:"unavailable,omitempty"`
+}
+
+// Entry is one transaction.
+type Entry struct {
+	State        State           `json:"state"`
+	Kind         Kind            `json:"kind"`
+	Revision     string          `json:"revision,omitempty"`
+	PlanRevision string          `json:"planRevision,omitempty"`
+	BaseRevision string          `json:"baseRevision,omitempty"`
+	Fence        int64           `json:"fence"`
+	Manifest     string          `json:"manifest"`
+	BaseHash     string          `json:"baseHash"`
+	NewHash      string          `json:"newHash"`
+	Dir          string          `json:"dir,omitempty"`
+	Record       json.RawMessage `json:"record,omitempty"`
+	Effects      Effects         `json:"effects"`
+	// Files maps each file beside the manifest to the hash of its content.
+	Files map[string]string `json:"files,omitempty"`
+	// Before names the apiserver's incarnations that were there before the swap; the new one is none of them.
+	Before       []string      `json:"before,omitempty"`
+	ReadyTimeout time.Duration `json:"readyTimeout"`
+	// BootID is the host's boot during which the entry was last written.
+	BootID string `json:"bootID,omitempty"`
+	// Fault is why it is rolled back.
+	Fault *Fault    `json:"fault,omitempty"`
+	Time  time.Time `json:"time"`
+}
+
+// Live is a committed change.
+type Live struct {
+	Revision     string          `json:"revision"`
+	PlanRevision string          `json:"planRevision"`
+	Manifest     string          `json:"manifest"`
+	ManifestHash string          `json:"manifestHash"`
+	Dir          string          `json:"dir"`
+	PreviousDir  string          `json:"previousDir,omitempty"`
+	Record       json.RawMessage `json:"record,omitempty"`
+	Effects      Effects         `json:"effects"`
+	// Files maps each file beside the manifest to the hash of its content.
+	Files map[string]string `json:"files,omitempty"`
+	Since time.Time         `json:"since"`
+}
+
+// FilesIntact reports whether the files of a live change are on the host as they were written: without them the apiserver
+// would not start again.
+func (l *Live) FilesIntact(host *hostfs.FS) bool {
+	for file, want := range l.Files {
+		data, err := host.ReadFile(file, maxManifest)
+		if err != nil || Hash(data) != want {
+			return false
+		}
+	}
+	return true
+}
+
+// Failure is a change that was taken back.
+type Failure struct {
+	Fault
+	Revision     string        `json:"revision"`
+	PlanRevision string        `json:"planRevision"`
+	ReadyTimeout time.Duration `json:"readyTimeout"`
+	Time         time.Time     `json:"time"`
+}
+
+// Fault is why something was not done, or was taken back.
+type Fault struct {
+	// Reason is one of package reason's.
+	Reason  string   `json:"reason"`
+	Message string   `json:"message"`
+	LogTail []string `json:"logTail,omitempty"`
+}
+
+// Error makes a Fault an error.
+func (f *Fault) Error() string { return f.Message }
+
+func faultf(reason, format string, args ...any) *Fault {
+	return &Fault{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// LoadJournal reads the journal. A host without one gets an empty one. A journal that cannot be read is an error:
+// without it nobody knows what on this host is ours.
+func LoadJournal(host *hostfs.FS) (*Journal, error) {
+	data, err := host.ReadFile(journalFile, maxJournal)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Journal{Version: journalVersion}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read journal: %w", err)
+	}
+	var j Journal
+	if err := json.Unmarshal(data, &j); err != nil {
+		return nil, fmt.Errorf("read journal %q: %w", journalFile, err)
+	}
+	if j.Version != journalVersion {
+		return nil, fmt.Errorf("read journal %q: version %d is not known here, want %d", journalFile, j.Version, journalVersion)
+	}
+	return &j, nil
+}
+
+// save makes the journal durable.
+func (j *Journal) save(host *hostfs.FS) error {
+	data, err := json.MarshalIndent(j, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode journal: %w", err)
+	}
+	if err := host.WriteFileAtomic(journalFile, append(data, '\n'), hostfs.WriteOptions{Mode: 0o600}); err != nil {
+		return fmt.Errorf("write journal: %w", err)
+	}
+	return nil
+}

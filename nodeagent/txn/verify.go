@@ -1,0 +1,166 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s-audit-enabler.io/internal/reason"
+)
+
+const (
+	// maxExits of the new container mean that it will not come up: once may be bad luck.
+	maxExits = 2
+	// tailLines is how much of a failed apiserver's log is kept.
+	tailLines = 20
+	// probeTimeout bounds one request to the apiserver.
+	probeTimeout = time.Second
+)
+
+// expectation is the apiserver that is awaited.
+type expectation struct {
+	// revision is what its annotation says, empty for an apiserver without one.
+	revision string
+	// notBefore are incarnations that it is not.
+	notBefore []string
+	timeout   time.Duration
+}
+
+// sighting is what one look at the runtime showed.
+type sighting struct {
+	// awaited is the newest incarnation that is expected; nil where there is none yet.
+	awaited *Instance
+	// others are still up beside it.
+	others int
+	err    error
+}
+
+func (e expectation) look(instances []Instance, err error) sighting {
+	s := sighting{err: err}
+	for i, in := range instances {
+		switch {
+		case in.Revision == e.revision && !slices.Contains(e.notBefore, in.ID):
+			// Runtimes list the newest first; one that runs counts more than one that has ended.
+			if s.awaited == nil || in.Ready && !s.awaited.Ready {
+				s.awaited = &instances[i]
+			}
+		case in.Ready:
+			s.others++
+		}
+	}
+	return s
+}
+
+func (s sighting) up() bool {
+	return s.err == nil && s.awaited != nil && s.awaited.Ready && s.awaited.Running && s.others == 0
+}
+
+// outage measures how long an apiserver was not ready.
+type outage struct {
+	total time.Duration
+	since time.Time
+}
+
+func (o *outage) observe(at time.Time, ready bool) {
+	switch {
+	case !ready && o.since.IsZero():
+		o.since = at
+	case ready && !o.since.IsZero():
+		o.total += at.Sub(o.since)
+		o.since = time.Time{}
+	}
+}
+
+// await waits for the expected apiserver to run alone and be ready for a while. It returns nil when it is, a fault when
+// it will not be or was not in time, and an error only when the context ended.
+func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (time.Duration, int, *Fault, error) {
+	timing := r.Timing.withDefaults()
+	deadline := started.Add(e.timeout)
+	var (
+		down     outage
+		seen     sighting
+		fresh    = map[string]bool{}
+		nextLook time.Time
+		readyAt  time.Time
+		tick     = time.NewTicker(timing.Probe)
+	)
+	defer tick.Stop()
+	for {
+		now := time.Now()
+		probeErr := r.probe(ctx, r.Health.Ready)
+		if err := ctx.Err(); err != nil {
+			return down.total, len(fresh), nil, fmt.Errorf("await apiserver: %w", err)
+		}
+		down.observe(now, probeErr == nil)
+		if !now.Before(nextLook) {
+			nextLook = now.Add(timing.Look)
+			seen = e.look(r.Runtime.Instances(ctx))
+			if seen.awaited != nil {
+				fresh[seen.awaited.ID] = true
+			}
+		}
+		if seen.awaited != nil && seen.awaited.Exits >= maxExits {
+			return down.total, len(fresh), r.crashed(ctx, *seen.awaited), nil
+		}
+		switch {
+		case probeErr != nil || !seen.up():
+			readyAt = time.Time{}
+		case readyAt.IsZero():
+			readyAt = now
+		case now.Sub(readyAt) >= timing.Stable && r.probe(ctx, r.Health.Live) == nil:
+			return down.total, len(fresh), nil, nil
+		}
+		if now.After(deadline) {
+			return down.total, len(fresh), r.late(ctx, seen, probeErr, e.timeout), nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *Runner) probe(ctx context.Context, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return ask(ctx)
+}
+
+func (r *Runner) crashed(ctx context.Context, i Instance) *Fault {
+	f := faultf(reason.CrashLooping, "the new apiserver has exited %d times", i.Exits)
+	f.LogTail = r.tail(ctx, i)
+	if n := len(f.LogTail); n > 0 {
+		f.Message += "; its last words: " + f.LogTail[n-1]
+	}
+	return f
+}
+
+// late says what is missing when the time is over.
+func (r *Runner) late(ctx context.Context, s sighting, probeErr error, timeout time.Duration) *Fault {
+	switch {
+	case s.err != nil:
+		return faultf(reason.NeverStarted, "cannot see after %s whether the new apiserver runs: %v", timeout, s.err)
+	case s.awaited == nil:
+		return faultf(reason.NeverStarted, "the kubelet has not started the new apiserver within %s", timeout)
+	}
+	f := faultf(reason.NotReady, "the new apiserver was not ready within %s", timeout)
+	switch {
+	case !s.awaited.Running:
+		f.Message += ": its container does not run"
+	case s.others > 0:
+		f.Message += ": an older one still runs beside it"
+	case probeErr != nil:
+		f.Message += ": " + probeErr.Error()
+	}
+	f.LogTail = r.tail(ctx, *s.awaited)
+	return f
+}
+
+func (r *Runner) tail(ctx context.Context, i Instance) []string {
+	lines, err := r.Runtime.LogTail(ctx, i, tailLines)
+	if err != nil {
+		r.Log.WarnContext(ctx, "Log of the failed apiserver not read", "error", err)
+	}
+	return lines
+}
