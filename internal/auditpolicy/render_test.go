@@ -84,3 +84,24 @@ func TestRenderRefuses(t *testing.T) {
 		})
 	}
 }
+
+func FuzzRender(f *testing.F) {
+	for _, user := range []string{agentUser, "alice", "a: b", "#", "\\u0041", "'", "users", "${x}", "ä", "\x00"} {
+		f.Add(user, uint8(11))
+		f.Add(user, uint8(37))
+	}
+	f.Fuzz(func(t *testing.T, user string, minor uint8) {
+		v := version.MajorMinor(1, uint(minor))
+		text, err := auditpolicy.Render(auditpolicy.Options{Version: v, CanaryUser: user})
+		if err != nil || user == "" {
+			return
+		}
+		report, err := auditpolicy.Validate(text, v)
+		if err != nil {
+			t.Fatalf("user %q: %v", user, err)
+		}
+		if users := report.Policy.Rules[0].Users; len(users) != 1 || users[0] != user {
+			t.Fatalf("user %q became %q", user, users)
+		}
+	})
+}

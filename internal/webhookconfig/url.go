@@ -67,7 +67,8 @@ func checkParts(u *url.URL, raw string) error {
 	case u.RawQuery != "" || u.ForceQuery:
 		return &URLError{"the URL has a query, which the apiserver drops", "leave out ? and what follows, and let the path tell the receivers apart"}
 	}
-	if clean := path.Join("/", u.Path); u.Path != "" && clean != u.Path {
+	// client-go joins and encodes the path anew: a slash at the end and encoded slashes do not survive.
+	if clean := path.Join("/", u.Path); u.Path != "" && (clean != u.Path || u.RawPath != "") {
 		return &URLError{fmt.Sprintf("the apiserver would send to the path %q", clean), "write the URL with that path"}
 	}
 	return nil

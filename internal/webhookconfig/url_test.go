@@ -73,6 +73,7 @@ func TestValidateURLRefuses(t *testing.T) {
 		"a multicast address":                  {"http://224.0.0.1/a", "multicast", "receiver's", true},
 		"a path that ends in a slash":          {"http://10.0.0.1/a/", `would send to the path "/a"`, "with that path", true},
 		"a path with two slashes":              {"http://10.0.0.1/a//b", `"/a/b"`, "with that path", true},
+		"a path with an encoded slash":         {"http://10.0.0.1/a%2Fb", `"/a/b"`, "with that path", true},
 		"a path that climbs":                   {"http://10.0.0.1/a/../b", `"/b"`, "with that path", true},
 		"a host that begins with a dash":       {"http://-a.example.com/", "host", "audit.example.com", true},
 		"a host with an empty part":            {"http://a..example.com/", "host", "audit.example.com", true},
