@@ -76,6 +76,7 @@ func TestValidateRefuses(t *testing.T) {
 		"several errors":                  {numbered(apiV1, kind, "rules:", "- level: a", "- level: b", "- level: c"), 30, "rules[0].level", 4, "and 2 more"},
 
 		"a number where a level stands":      {numbered(apiV1, kind, "rules:", "- level: None", "- level: 3"), 30, "rules[1].level", 5, "must be a string"},
+		"a number after an alias":            {numbered(apiV1, kind, "rules:", "- level: None", "  verbs: &v [get]", "- verbs: *v", "  level: 3"), 30, "rules[1].level", 7, "must be a string"},
 		"one value where a list stands":      {numbered(apiV1, kind, "rules:", "- level: None", "  verbs: get"), 30, "rules[0].verbs", 5, `must be a list, not "get"`},
 		"a mapping where the rules stand":    {numbered(apiV1, kind, "rules:", "  level: None"), 30, "rules", 4, "must be a list, not a mapping"},
 		"a word where a rule stands":         {numbered(apiV1, kind, "rules:", "- None"), 30, "rules[0]", 4, "must be a mapping"},

@@ -218,6 +218,9 @@ func TestNothingThatIsPrintedHoldsASecret(t *testing.T) {
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
 		slog.New(handler).Info("applied", "sink", sink, "pointer", &sink, "list", []webhookconfig.Sink{sink})
 	}
+	if !strings.Contains(log.String(), "sink.url=https://10.0.0.1/a ") {
+		t.Errorf("the sink is not logged field by field: %s", log.String())
+	}
 	encoded, err := json.Marshal(map[string]any{"sink": sink})
 	if err != nil {
 		t.Fatal(err)
