@@ -1,0 +1,286 @@
+package coordinator
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s-audit-enabler.io/coordinator/detect"
+	"k8s-audit-enabler.io/coordinator/plan"
+	"k8s-audit-enabler.io/coordinator/rollout"
+	"k8s-audit-enabler.io/coordinator/sink"
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+)
+
+// releaseRecheck is how often a second installation looks whether the first one is gone: its ConfigMap cannot be watched.
+const releaseRecheck = time.Minute
+
+// draft is what the nodes shall be like, before anybody asks whose turn it is.
+type draft struct {
+	distribution detect.Distribution
+	strategy     wire.Strategy
+	address      sink.Address
+	// plans are without permits. Where blocked is present they are the existing ones.
+	plans   []*wire.Plan
+	blocked *plan.Refusal
+}
+
+// decide goes from what is known to what is to be done. It is pure but for the memory of clocks.
+func (m *memory) decide(w *world) outcome {
+	membership := detect.ControlPlane(w.evidence.Nodes, w.evidence.Apiservers)
+	d := m.draft(w, membership.Members)
+	in := m.question(w, d, membership)
+	in.Calm = m.calm.Observe(w.now, in)
+	decision := rollout.Decide(in)
+	m.fence = max(m.fence, in.HighestFence(), decision.Permit.Fence)
+
+	out := outcome{
+		plans:      permitted(w, d.plans, decision),
+		gone:       goneNodes(w, membership.Members),
+		grants:     decision.Action == rollout.Grant,
+		retryAfter: soonest(d.address.RetryAfter, decision.RetryAfter),
+	}
+	if d.blocked != nil && d.blocked.Reason == reason.AnotherRelease {
+		out.retryAfter = soonest(out.retryAfter, releaseRecheck)
+	}
+	out.label, out.unlabel = relabel(w, d, membership, decision)
+	out.status = summarise(w, d, membership, decision)
+	return out
+}
+
+func (m *memory) draft(w *world, members []detect.Member) draft {
+	d := draft{distribution: recognise(w)}
+	d.blocked = m.fill(&d, w, members)
+	if d.blocked != nil {
+		d.plans = existing(w, members)
+	}
+	return d
+}
+
+// fill makes the plans, or says why there can be none.
+func (m *memory) fill(d *draft, w *world, members []detect.Member) *plan.Refusal {
+	if w.problem != nil {
+		return w.problem
+	}
+	if w.otherRelease != "" {
+		return &plan.Refusal{Reason: reason.AnotherRelease, Message: fmt.Sprintf("the control-plane nodes belong to the release %s; uninstall one of the two", w.otherRelease)}
+	}
+	if !w.config.Enabled {
+		return d.fillDisabled(w, members)
+	}
+	strategy, _, refusal := plan.Strategy(d.distribution, w.config.Backend)
+	if refusal != nil {
+		return refusal
+	}
+	d.strategy = strategy
+	if len(members) == 0 {
+		return &plan.Refusal{Reason: reason.NoControlPlaneNodes, Message: "no node has a control-plane role label and a kube-apiserver pod in kube-system"}
+	}
+	m.address.Restore(plannedAddress(w))
+	d.address = m.address.Observe(w.now, w.config.Rollout.SinkDebounce.Duration, w.config.Sink, w.found)
+	if d.address.URL == "" {
+		return &plan.Refusal{Reason: d.address.Reason, Message: d.address.Message}
+	}
+	d.plans, refusal = plan.Make(plan.Input{
+		Config: w.config, Distribution: d.distribution, Strategy: strategy, SinkURL: d.address.URL, Namespace: w.namespace,
+	}, members)
+	return refusal
+}
+
+// fillDisabled plans the way back for nodes that were ever planned or labelled, whatever the cluster is recognised as now.
+func (d *draft) fillDisabled(w *world, members []detect.Member) *plan.Refusal {
+	d.strategy = wire.StrategyStaticPod
+	ours := slices.DeleteFunc(slices.Clone(members), func(m detect.Member) bool {
+		_, planned := w.planObjects[m.Node.Name]
+		return !planned && !m.Node.IsOurs()
+	})
+	plans, refusal := plan.Make(plan.Input{Config: w.config, Distribution: d.distribution, Strategy: d.strategy, Namespace: w.namespace}, ours)
+	for _, p := range plans {
+		if before := w.plans[p.Node.Name]; before != nil && before.Distribution != "" {
+			p.Distribution = before.Distribution
+		}
+	}
+	d.plans = plans
+	return refusal
+}
+
+func recognise(w *world) detect.Distribution {
+	override := ""
+	if w.config != nil {
+		// CheckConfig has refused what cannot be parsed.
+		override, _ = detect.ParseOverride(w.config.Distribution)
+	}
+	return detect.Recognise(w.evidence, override)
+}
+
+// existing are the members' plans as they are, for the time that no new ones can be made.
+func existing(w *world, members []detect.Member) []*wire.Plan {
+	var plans []*wire.Plan
+	for _, m := range members {
+		if p := w.plans[m.Node.Name]; p != nil {
+			bare := *p
+			bare.Permit = nil
+			plans = append(plans, &bare)
+		}
+	}
+	return plans
+}
+
+// plannedAddress is the sink address that the existing plans hold: the first, by node name, of a node to be audited.
+func plannedAddress(w *world) string {
+	first := ""
+	for name, p := range w.plans {
+		if p != nil && p.Desired.Enabled && (first == "" || name < first) {
+			first = name
+		}
+	}
+	if first == "" {
+		return ""
+	}
+	return w.plans[first].Desired.Webhook.URL
+}
+
+// question puts the state of the rollout into the words of package rollout.
+func (m *memory) question(w *world, d draft, membership detect.Membership) rollout.Input {
+	in := rollout.Input{Others: map[string]rollout.Health{}, Fence: m.fence}
+	planned := map[string]*wire.Plan{}
+	for _, p := range d.plans {
+		planned[p.Node.Name] = p
+	}
+	for _, member := range membership.Members {
+		p := planned[member.Node.Name]
+		if p == nil {
+			in.Others[member.Node.Name] = health(member)
+			continue
+		}
+		n := rollout.Node{
+			Name:     member.Node.Name,
+			UID:      member.Node.UID,
+			Revision: p.Revision,
+			Enabled:  p.Desired.Enabled,
+			Status:   w.statuses[member.Node.Name],
+			Health:   health(member),
+		}
+		if before := w.plans[member.Node.Name]; before != nil {
+			n.Permit = before.Permit
+		}
+		in.Nodes = append(in.Nodes, n)
+	}
+	for _, a := range membership.Strangers {
+		in.Others[a.Pod] = podHealth(a)
+	}
+	in.Hold = hold(w, d)
+	if w.config != nil {
+		in.Settle = w.config.Rollout.Settle.Duration
+	}
+	return in
+}
+
+func hold(w *world, d draft) *rollout.Hold {
+	switch {
+	case d.blocked != nil:
+		return &rollout.Hold{Reason: d.blocked.Reason, Message: d.blocked.Message}
+	case w.config.Paused:
+		return &rollout.Hold{Reason: reason.Paused, Message: "paused is set in the configuration; no permit is given"}
+	}
+	return nil
+}
+
+// health is the state of a member's apiserver. What a silent kubelet said last is not known to be true.
+func health(m detect.Member) rollout.Health {
+	if len(m.Apiservers) != 1 || m.Node.Silent {
+		return rollout.Unknown
+	}
+	return podHealth(m.Apiservers[0])
+}
+
+func podHealth(a detect.Apiserver) rollout.Health {
+	if a.Ready {
+		return rollout.Ready
+	}
+	return rollout.NotReady
+}
+
+// permitted are the plans with the permits that they shall hold: those they have, but for what the decision changes.
+func permitted(w *world, plans []*wire.Plan, decision rollout.Decision) []*wire.Plan {
+	for _, p := range plans {
+		if before := w.plans[p.Node.Name]; before != nil {
+			p.Permit = before.Permit
+		}
+		if p.Node.Name != decision.Node {
+			continue
+		}
+		switch decision.Action {
+		case rollout.Grant:
+			p.Permit = &decision.Permit
+		case rollout.Withdraw:
+			p.Permit = nil
+		case rollout.None:
+		}
+	}
+	return plans
+}
+
+// goneNodes have a plan or a status and are no members any more.
+func goneNodes(w *world, members []detect.Member) []string {
+	var gone []string
+	is := map[string]bool{}
+	for _, m := range members {
+		is[m.Node.Name] = true
+	}
+	for name := range w.planObjects {
+		if !is[name] {
+			gone = append(gone, name)
+		}
+	}
+	for name := range w.statusObjects {
+		if !is[name] && !slices.Contains(gone, name) {
+			gone = append(gone, name)
+		}
+	}
+	slices.Sort(gone)
+	return gone
+}
+
+// relabel says where agents shall run: on every planned node, until everything is as it was before.
+func relabel(w *world, d draft, membership detect.Membership, decision rollout.Decision) (label, unlabel []detect.Node) {
+	if w.config == nil || w.otherRelease != "" {
+		return nil, nil
+	}
+	for _, n := range membership.Former {
+		if mayUnlabel(w, n) {
+			unlabel = append(unlabel, n)
+		}
+	}
+	planned := map[string]bool{}
+	for _, p := range d.plans {
+		planned[p.Node.Name] = d.blocked == nil
+	}
+	released := !w.config.Enabled && (decision.Finished && decision.Reason == reason.Disabled)
+	for _, m := range membership.Members {
+		switch n := m.Node; {
+		case released && n.IsOurs() && mayUnlabel(w, n):
+			unlabel = append(unlabel, n)
+		case released, !planned[n.Name]:
+		case n.Labels[wire.LabelNodeAgent] != wire.LabelNodeAgentValue || n.Annotations[wire.AnnotationOwner] != w.owner():
+			label = append(label, n)
+		}
+	}
+	return label, unlabel
+}
+
+// mayUnlabel keeps away from nodes that another release has marked.
+func mayUnlabel(w *world, n detect.Node) bool {
+	owner := n.Annotations[wire.AnnotationOwner]
+	return owner == "" || owner == w.owner() || strings.HasPrefix(owner, w.namespace+"/")
+}
+
+// soonest is the smaller of two waits, where zero means none.
+func soonest(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,59 @@
+package plan
+
+import (
+	"fmt"
+
+	"k8s-audit-enabler.io/coordinator/detect"
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+)
+
+// Strategy chooses the way of configuring a distribution's apiservers, with the reason in a sentence; or refuses with
+// DistributionUnknown, DistributionUnsupported or BackendUnsupported.
+func Strategy(d detect.Distribution, backend string) (wire.Strategy, string, *Refusal) {
+	switch d.Name {
+	case "":
+		return "", "", &Refusal{Reason: reason.DistributionUnknown, Message: d.Reason + "; set distribution in the values if it is one of the supported ones"}
+	case detect.Kubeadm, detect.Kind, detect.Kubespray, detect.ClusterAPI, detect.Minikube:
+	default:
+		return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf("this is %s (%s): %s", d.Name, d.Reason, advice(d.Name))}
+	}
+	switch backend {
+	case BackendAuto, BackendWebhook:
+		return wire.StrategyStaticPod, fmt.Sprintf("%s runs kube-apiserver as a static pod that the kubelet restarts when its manifest changes", d.Name), nil
+	case BackendDynamic:
+		return "", "", &Refusal{Reason: reason.BackendUnsupported, Message: "backend dynamic needs AuditSink objects, which this version does not make; write auto or webhook"}
+	default:
+		return "", "", &Refusal{Reason: reason.BackendUnsupported, Message: fmt.Sprintf("backend %s does not exist for %s; write auto or webhook", backend, d.Name)}
+	}
+}
+
+// advice says what to do where apiservers are not configured from here.
+func advice(name string) string {
+	switch name {
+	case detect.Talos:
+		return "the machine configuration owns the apiserver; set cluster.apiServer.extraArgs and auditPolicy there"
+	case detect.Deckhouse:
+		return "its control-plane-manager owns the apiserver's manifest; use its audit policy Secret kube-system/audit-policy"
+	case detect.Gardener:
+		return "the control plane runs in the seed cluster; set the audit policy in the Shoot resource"
+	case detect.SelfHosted:
+		return "the apiserver is an ordinary pod; add the audit flags to the workload that makes it"
+	case detect.RKE2, detect.K3s:
+		return "its service writes the apiserver's arguments at every start; set kube-apiserver-arg in its config.yaml.d"
+	case detect.MicroK8s:
+		return "the apiserver reads its flags from args/kube-apiserver of the snap; add the audit flags there"
+	case detect.K0s:
+		return "the apiserver is a child process of k0s; set spec.api.extraArgs in k0s.yaml"
+	case detect.Kops:
+		return "nodeup writes the manifest at every boot; set spec.kubeAPIServer and spec.fileAssets with kops"
+	case detect.RKE:
+		return "the apiserver is a container that rke creates; set services.kube-api in cluster.yml"
+	case detect.OpenShift3, detect.Minishift:
+		return "the apiserver reads master-config.yaml; set auditConfig there"
+	case detect.OpenShift4:
+		return "its operator owns the apiserver; audit is on by default, forward the log with the cluster logging operator"
+	default:
+		return "the provider runs the control plane out of reach; use the provider's own audit log"
+	}
+}

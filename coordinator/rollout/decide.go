@@ -1,0 +1,234 @@
+package rollout
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+)
+
+// Action is what is to be done with a permit.
+type Action int
+
+// Actions.
+const (
+	None Action = iota
+	// Grant: write Decision.Permit into the node's plan.
+	Grant
+	// Withdraw: take the permit out of the node's plan, then decide again.
+	Withdraw
+)
+
+// Hold says that no permit may be given now, although one may be needed.
+type Hold struct {
+	Reason  string
+	Message string
+}
+
+// Input is everything the decision depends on.
+type Input struct {
+	Nodes []Node
+	// Others are apiservers on nodes without a plan, by name. They must be ready too.
+	Others map[string]Health
+	// Hold, when present, keeps permits back.
+	Hold *Hold
+	// Calm is for how long all apiservers have been ready and no node was changing: see [Calm].
+	Calm time.Duration
+	// Settle is how long that must be.
+	Settle time.Duration
+	// Fence is the highest number known from elsewhere.
+	Fence int64
+}
+
+// Decision is one step, with its reason.
+type Decision struct {
+	Action Action
+	// Node is whom a Grant or a Withdraw is about.
+	Node   string
+	Permit wire.Permit
+	// Reason is one of package reason's and describes the cluster as it is after the step; Message says the same to a person.
+	Reason  string
+	Message string
+	// RetryAfter is when to ask again without any change in the world; zero for never.
+	RetryAfter time.Duration
+	// Finished: nothing is left to do, whatever is held back.
+	Finished bool
+}
+
+// Decide takes one step. Doing what it says and asking again goes on until the action is None.
+func Decide(in Input) Decision {
+	slices.SortFunc(in.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	for i := range in.Nodes {
+		if in.Nodes[i].Permit != nil {
+			return in.holder(&in.Nodes[i])
+		}
+	}
+	return in.next()
+}
+
+// holder is the step while a node holds the permit.
+func (in *Input) holder(n *Node) Decision {
+	if n.Permit.HolderUID != n.UID {
+		return withdraw(n, "node %s was replaced by another machine of that name, so its permit is void", n.Name)
+	}
+	if n.answered() {
+		return withdraw(n, "node %s has answered for its permit: %s", n.Name, n.Status.Phase)
+	}
+	if n.Permit.Revision == n.Revision {
+		return Decision{Reason: reason.NodeChanging, Message: fmt.Sprintf("node %s may change now; the others wait", n.Name)}
+	}
+	// The plan changed under the holder. It keeps its turn, for the new plan: taking the turn away would let another node begin
+	// while this one may have just begun.
+	if in.Hold != nil {
+		return Decision{Reason: in.Hold.Reason, Message: in.Hold.Message}
+	}
+	if n.standing() != changing {
+		if d, ok := in.healthy(n); !ok {
+			return d
+		}
+	}
+	return in.grant(n)
+}
+
+func withdraw(n *Node, format string, args ...any) Decision {
+	return Decision{Action: Withdraw, Node: n.Name, Reason: reason.Settling, Message: fmt.Sprintf(format, args...)}
+}
+
+// next is the step while no node holds the permit.
+func (in *Input) next() Decision {
+	by := map[standing][]*Node{}
+	for i := range in.Nodes {
+		n := &in.Nodes[i]
+		by[n.standing()] = append(by[n.standing()], n)
+	}
+	switch {
+	case len(by[changing]) > 0:
+		return Decision{Reason: reason.NodeChanging, Message: fmt.Sprintf("node %s is changing; the others wait", names(by[changing]))}
+	case len(by[failed]) > 0:
+		n := by[failed][0]
+		return Decision{Reason: reason.NodeFailed, Message: fmt.Sprintf("node %s: %s: %s; the other nodes stay as they are until the configuration changes", n.Name, n.Status.Reason, n.Status.Message)}
+	case len(by[silent]) > 0:
+		return Decision{Reason: reason.WaitingForAgent, Message: fmt.Sprintf("the agent on node %s has not reported", names(by[silent]))}
+	case len(by[done])+len(by[refused]) == len(in.Nodes):
+		return in.finished(by[refused])
+	case in.Hold != nil:
+		return Decision{Reason: in.Hold.Reason, Message: in.Hold.Message}
+	}
+	return in.turn(by[waiting], by[behind])
+}
+
+func (in *Input) finished(refused []*Node) Decision {
+	switch {
+	case len(refused) > 0:
+		n := refused[0]
+		return Decision{Finished: true, Reason: reason.NodeRefused, Message: fmt.Sprintf("node %s was not touched: %s: %s", names(refused), n.Status.Reason, n.Status.Message)}
+	case len(in.Nodes) > 0 && !in.Nodes[0].Enabled:
+		return Decision{Finished: true, Reason: reason.Disabled, Message: fmt.Sprintf("%s as before", count(len(in.Nodes), "node is", "nodes are"))}
+	}
+	return Decision{Finished: true, Reason: reason.Complete, Message: fmt.Sprintf("%s audited", count(len(in.Nodes), "control-plane node is", "control-plane nodes are"))}
+}
+
+// turn chooses whose turn it is. A node that stumbled over an earlier plan comes first: it is the one that a new plan is
+// meant for, and its failure should show before another node is touched.
+func (in *Input) turn(waiting, behind []*Node) Decision {
+	late := slices.IndexFunc(behind, func(n *Node) bool {
+		return n.stumbled() || n.Status.Phase == wire.PhaseFailed || n.Status.Phase == wire.PhaseRolledBack
+	})
+	switch {
+	case late >= 0:
+		return Decision{Reason: reason.WaitingForAgent, Message: fmt.Sprintf("the agent on node %s has not answered the new plan", behind[late].Name)}
+	case len(waiting) == 0:
+		return Decision{Reason: reason.WaitingForAgent, Message: fmt.Sprintf("the agent on node %s has not answered the new plan", names(behind))}
+	}
+	slices.SortStableFunc(waiting, func(a, b *Node) int { return rank(a) - rank(b) })
+	n := waiting[0]
+	if d, ok := in.healthy(n); !ok {
+		return d
+	}
+	if rest := in.Settle - in.Calm; rest > 0 {
+		return Decision{
+			Reason:     reason.Settling,
+			Message:    fmt.Sprintf("node %s is next, once all apiservers have been ready for %s", n.Name, in.Settle),
+			RetryAfter: rest,
+		}
+	}
+	return in.grant(n)
+}
+
+func rank(n *Node) int {
+	if n.stumbled() {
+		return 0
+	}
+	return 1
+}
+
+// healthy asks whether the candidate's apiserver may be restarted: every apiserver must be ready. The candidate's own need
+// not be if an earlier change failed there, because then a new plan may be what brings it back.
+func (in *Input) healthy(candidate *Node) (Decision, bool) {
+	var not []string
+	for i := range in.Nodes {
+		n := &in.Nodes[i]
+		if n.Health != Ready && (n.Name != candidate.Name || !n.stumbled()) {
+			not = append(not, fmt.Sprintf("the apiserver on node %s is %s", n.Name, n.Health))
+		}
+	}
+	for name, health := range in.Others {
+		if health != Ready {
+			not = append(not, fmt.Sprintf("the apiserver %s is %s", name, health))
+		}
+	}
+	if len(not) == 0 {
+		return Decision{}, true
+	}
+	slices.Sort(not)
+	return Decision{Reason: reason.WaitingForHealth, Message: strings.Join(not, "; ")}, false
+}
+
+func (in *Input) grant(n *Node) Decision {
+	return Decision{
+		Action:  Grant,
+		Node:    n.Name,
+		Permit:  wire.Permit{HolderUID: n.UID, Fence: in.HighestFence() + 1, Revision: n.Revision},
+		Reason:  reason.NodeChanging,
+		Message: fmt.Sprintf("node %s may change now; the others wait", n.Name),
+	}
+}
+
+// HighestFence is the highest number that a permit or a believable status holds.
+func (in *Input) HighestFence() int64 {
+	highest := in.Fence
+	for i := range in.Nodes {
+		n := &in.Nodes[i]
+		if n.Permit != nil {
+			highest = max(highest, n.Permit.Fence)
+		}
+		if n.standing() != silent {
+			highest = max(highest, n.Status.Fence)
+		}
+	}
+	return highest
+}
+
+func names(nodes []*Node) string {
+	const most = 3
+	var list []string
+	for i, n := range nodes {
+		if i == most {
+			list = append(list, fmt.Sprintf("and %d more", len(nodes)-most))
+			break
+		}
+		list = append(list, n.Name)
+	}
+	return strings.Join(list, ", ")
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

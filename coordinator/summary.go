@@ -1,0 +1,191 @@
+package coordinator
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"k8s-audit-enabler.io/coordinator/detect"
+	"k8s-audit-enabler.io/coordinator/rollout"
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+)
+
+// maxMessage bounds what an agent can put into the cluster status, in bytes.
+const maxMessage = 1024
+
+// summarise writes the cluster status that goes with a decision.
+func summarise(w *world, d draft, membership detect.Membership, decision rollout.Decision) wire.ClusterStatus {
+	status := wire.ClusterStatus{
+		Distribution: wire.DistributionStatus{
+			Name:              d.distribution.Name,
+			KubernetesVersion: d.distribution.KubernetesVersion,
+			Reason:            d.distribution.Reason,
+		},
+		Strategy:   d.strategy,
+		Sink:       d.address.URL,
+		Revision:   newestRevision(d.plans),
+		Nodes:      nodeSummaries(w, d.plans, decision),
+		Conditions: slices.Clone(w.previous.Conditions),
+	}
+	v := judge(w, d, decision)
+	if n := len(membership.Strangers); n > 0 && d.blocked == nil {
+		v.message += fmt.Sprintf("; the kube-apiserver pod %s runs on a node without a control-plane role label and is left alone", membership.Strangers[0].Pod)
+	}
+	set := func(kind string, s metav1.ConditionStatus, because, message string) {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: kind, Status: s, Reason: because, Message: message, LastTransitionTime: metav1.NewTime(w.now.Truncate(time.Second)),
+		})
+	}
+	set(reason.Ready, truth(v.ready), v.reason, v.message)
+	set(reason.Progressing, truth(v.progressing), v.reason, v.message)
+	set(reason.Stalled, truth(v.stalled), v.reason, v.message)
+	flowing := auditFlowing(w, d.plans)
+	set(reason.AuditFlowing, flowing.Status, flowing.Reason, flowing.Message)
+	return status
+}
+
+// verdict is the cluster's state in one reason and three yes or no.
+type verdict struct {
+	ready, progressing, stalled bool
+	reason, message             string
+}
+
+func judge(w *world, d draft, decision rollout.Decision) verdict {
+	v := verdict{reason: decision.Reason, message: decision.Message}
+	if d.blocked != nil {
+		return verdict{stalled: true, reason: d.blocked.Reason, message: d.blocked.Message}
+	}
+	if !w.config.Enabled && len(d.plans) == 0 {
+		return verdict{ready: true, reason: reason.Disabled, message: "enabled is false, and no node was ever changed"}
+	}
+	// A node without a permit comes after what the sink's Service does: the rollout goes on with the last address.
+	if decision.Finished && decision.Reason == reason.Complete && d.address.Reason != "" {
+		v = verdict{reason: d.address.Reason, message: d.address.Message}
+	}
+	switch v.reason {
+	case reason.Complete, reason.Disabled:
+		v.ready = true
+	case reason.NodeFailed, reason.NodeRefused, reason.Paused,
+		reason.SinkVanished, reason.SinkHasNoClusterIP, reason.SinkPortNotFound, reason.SinkInvalid:
+		v.stalled = true
+	default:
+		v.progressing = true
+	}
+	return v
+}
+
+// newestRevision is the revision of the node with the highest version.
+func newestRevision(plans []*wire.Plan) string {
+	if len(plans) == 0 {
+		return ""
+	}
+	newest := slices.MaxFunc(plans, func(a, b *wire.Plan) int {
+		return cmp.Or(compareVersions(a.KubernetesVersion, b.KubernetesVersion), -cmp.Compare(a.Node.Name, b.Node.Name))
+	})
+	return newest.Revision
+}
+
+func compareVersions(a, b string) int {
+	va, errA := version.ParseGeneric(a)
+	vb, errB := version.ParseGeneric(b)
+	switch {
+	case errA != nil || errB != nil:
+		return cmp.Compare(a, b)
+	case va.LessThan(vb):
+		return -1
+	case vb.LessThan(va):
+		return 1
+	}
+	return 0
+}
+
+func nodeSummaries(w *world, plans []*wire.Plan, decision rollout.Decision) []wire.NodeSummary {
+	summaries := make([]wire.NodeSummary, 0, len(plans))
+	for _, p := range plans {
+		s := wire.NodeSummary{
+			Name:     p.Node.Name,
+			Phase:    wire.PhasePending,
+			Reason:   reason.WaitingForAgent,
+			Message:  "the agent has not reported",
+			Revision: p.Revision,
+		}
+		if status := believable(w, p); status != nil {
+			s.Phase, s.Reason, s.Message = status.Phase, status.Reason, shortened(status.Message)
+			s.AppliedRevision = status.AppliedRevision
+			if c := meta.FindStatusCondition(status.Conditions, reason.AuditFlowing); c != nil {
+				s.AuditFlowing = string(c.Status)
+			}
+		}
+		before := w.plans[p.Node.Name]
+		s.HasPermit = before != nil && before.Permit != nil
+		if p.Node.Name == decision.Node {
+			s.HasPermit = decision.Action == rollout.Grant
+		}
+		summaries = append(summaries, s)
+	}
+	return summaries
+}
+
+// believable is the status of the plan's own machine, nil where there is none.
+func believable(w *world, p *wire.Plan) *wire.NodeStatus {
+	status := w.statuses[p.Node.Name]
+	if status == nil || status.Node.UID != p.Node.UID {
+		return nil
+	}
+	return status
+}
+
+// auditFlowing is true where every node says so; the first that says otherwise speaks for the cluster.
+func auditFlowing(w *world, plans []*wire.Plan) metav1.Condition {
+	asked, unknown := 0, ""
+	for _, p := range plans {
+		if !p.Desired.Enabled {
+			continue
+		}
+		asked++
+		status := believable(w, p)
+		if status == nil {
+			unknown = p.Node.Name
+			continue
+		}
+		switch c := meta.FindStatusCondition(status.Conditions, reason.AuditFlowing); {
+		case c == nil || c.Status == metav1.ConditionUnknown:
+			unknown = p.Node.Name
+		case c.Status == metav1.ConditionFalse:
+			return metav1.Condition{Status: metav1.ConditionFalse, Reason: orUnknown(c.Reason), Message: shortened("node " + p.Node.Name + ": " + c.Message)}
+		}
+	}
+	switch {
+	case asked == 0:
+		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: reason.NotApplied, Message: "no node is to be audited"}
+	case unknown != "":
+		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: reason.NotApplied, Message: "node " + unknown + " has not proved it yet"}
+	}
+	return metav1.Condition{Status: metav1.ConditionTrue, Reason: reason.Delivered, Message: "every control-plane node has proved that its events arrive"}
+}
+
+func orUnknown(because string) string { return cmp.Or(because, reason.NotApplied) }
+
+func shortened(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	cut := maxMessage
+	for cut > 0 && message[cut]&0xC0 == 0x80 {
+		cut--
+	}
+	return message[:cut] + "…"
+}
+
+func truth(yes bool) metav1.ConditionStatus {
+	if yes {
+		return metav1.ConditionTrue
+	}
+	return metav1.ConditionFalse
+}

@@ -1,0 +1,77 @@
+// Package coordinator is the reconciler: it looks at the cluster, decides with the pure packages below it, and writes
+// plans, permits, labels and the cluster status. One worker does one thing at a time, and all of its state lies in the
+// cluster, so that a coordinator that dies is replaced by one that goes on.
+//
+// It promises to write nothing when nothing changed, to keep no more of a cluster in memory than its control plane, and to
+// need no API newer than Kubernetes 1.11 has.
+package coordinator
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"k8s-audit-enabler.io/coordinator/detect"
+	"k8s-audit-enabler.io/coordinator/plan"
+	"k8s-audit-enabler.io/coordinator/rollout"
+	"k8s-audit-enabler.io/coordinator/sink"
+	"k8s-audit-enabler.io/internal/wire"
+)
+
+// world is everything a decision depends on, at one moment.
+type world struct {
+	now       time.Time
+	namespace string
+	// config has been checked; nil where problem says why it cannot be used.
+	config  *wire.Config
+	problem *plan.Refusal
+	// evidence holds the control-plane nodes that have a role or our label, and the apiservers.
+	evidence detect.Evidence
+	// found is what the sink resolves to; zero where the configuration cannot be used.
+	found sink.Resolution
+	// otherRelease is the owner of nodes that belong to another installation, as namespace/release.
+	otherRelease string
+	// plans and statuses are by node name. A plan that cannot be read is nil, a status that cannot be read has no entry.
+	plans    map[string]*wire.Plan
+	statuses map[string]*wire.NodeStatus
+	// planObjects and statusObjects are the ConfigMaps of all nodes, also of those that are gone.
+	planObjects   map[string]*corev1.ConfigMap
+	statusObjects map[string]*corev1.ConfigMap
+	// previous is the cluster status as it was written last; zero where there is none.
+	previous       wire.ClusterStatus
+	previousObject *corev1.ConfigMap
+	configObject   *corev1.ConfigMap
+}
+
+// owner is what this release writes into the annotation of its nodes.
+func (w *world) owner() string {
+	if w.config == nil {
+		return ""
+	}
+	return ownerOf(w.namespace, w.config.Release)
+}
+
+func ownerOf(namespace, release string) string { return namespace + "/" + release }
+
+// outcome is what is to be done.
+type outcome struct {
+	// plans are the nodes' plans as they shall be, in the order of the nodes' names, permits included.
+	plans []*wire.Plan
+	// label and unlabel are the nodes where the agent shall and shall not run any more.
+	label   []detect.Node
+	unlabel []detect.Node
+	// gone are names of nodes whose plan and status are to be deleted.
+	gone []string
+	// grants: a permit is given, which must not rest on what a cache knows.
+	grants bool
+	status wire.ClusterStatus
+	// retryAfter is when to look again without any change in the world; zero for never.
+	retryAfter time.Duration
+}
+
+// memory is what the coordinator keeps in its head: clocks and the highest number given. Losing it delays, and no more.
+type memory struct {
+	address sink.Debouncer
+	calm    rollout.Calm
+	fence   int64
+}
