@@ -97,6 +97,10 @@ func (l *Lab) cgroupMounts() string {
 	return strings.Join(mounts, " ")
 }
 
+// closeInherited closes what this process was itself started with, such as a lock that the caller's shell holds: a host
+// that lives on would hold it too.
+const closeInherited = "for f in /proc/$$/fd/*; do n=${f##*/}; if [ \"$n\" -gt 2 ] && [ \"$n\" -lt 255 ]; then eval \"exec $n>&-\"; fi; done\n"
+
 // spawn starts a process that outlives this one, in a new control group of the given name, with its output in a file.
 func (l *Lab) spawn(name, log string, environment []string, args ...string) error {
 	g := l.group(name)
@@ -110,6 +114,7 @@ func (l *Lab) spawn(name, log string, environment []string, args ...string) erro
 	}
 	defer out.Close()
 	var join strings.Builder
+	join.WriteString(closeInherited)
 	for _, dir := range g.dirs() {
 		fmt.Fprintf(&join, "echo $$ > '%s/cgroup.procs' || exit 1\n", dir)
 	}
