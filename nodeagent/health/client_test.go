@@ -148,8 +148,8 @@ func TestEachRequestIsFreshAndAuthorised(t *testing.T) {
 		if got := asked[i].Header.Get("Authorization"); got != want {
 			t.Errorf("request %d: Authorization %q, want %q", i, got, want)
 		}
-		if asked[i].ProtoMajor != 1 || asked[i].UserAgent() != "agent/test" {
-			t.Errorf("request %d: %s from %q", i, asked[i].Proto, asked[i].UserAgent())
+		if asked[i].ProtoMajor != 1 || !asked[i].Close || asked[i].UserAgent() != "agent/test" {
+			t.Errorf("request %d: %s from %q, closes %v", i, asked[i].Proto, asked[i].UserAgent(), asked[i].Close)
 		}
 	}
 }

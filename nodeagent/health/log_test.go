@@ -120,6 +120,25 @@ func TestFindFollowsARotation(t *testing.T) {
 		appendTo(t, path, event("other"))
 		mustFind(t, l, true, "old file")
 	})
+	t.Run("the rotation comes just after the old file was read", func(t *testing.T) {
+		t.Parallel()
+		path := filepath.Join(t.TempDir(), "log")
+		appendTo(t, path, event("before"))
+		opened := 0
+		l, err := OpenLog(func(name string) (File, error) {
+			if opened++; opened == 2 {
+				appendTo(t, path, event(canary))
+				rotate(t, path)
+				appendTo(t, path, event("other"))
+			}
+			return os.Open(name)
+		}, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		mustFind(t, l, true, "old file")
+	})
 	t.Run("the new file is longer than the old one was", func(t *testing.T) {
 		t.Parallel()
 		path, l := auditLog(t)

@@ -108,7 +108,7 @@ func (c *Client) connect(ctx context.Context) (*sysdbus.Conn, error) {
 	}
 	conn, err := sysdbus.NewConnection(func() (*dbus.Conn, error) { return c.dial(ctx) })
 	if err != nil {
-		return nil, fmt.Errorf("connect to systemd at %s: %w", c.socket, errors.Join(ErrNoSystemd, err))
+		return nil, fmt.Errorf("connect to systemd at %s: %w: %w", c.socket, ErrNoSystemd, err)
 	}
 	return conn, nil
 }
