@@ -1,0 +1,157 @@
+package txn
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/hostfs/hostfstest"
+)
+
+// steps is how many changing system calls a transaction makes, counted in a good run.
+func steps(t *testing.T, prepare func(*world), do func(*world) Change) int {
+	t.Helper()
+	var n int
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		prepare(w)
+		w.faults.FailWhen(nil)
+		before := len(w.faults.Steps())
+		w.do(do(w))
+		n = len(w.faults.Steps()) - before
+	})
+	if n < 20 {
+		t.Fatalf("only %d steps counted", n)
+	}
+	return n
+}
+
+var scenarios = map[string]struct {
+	prepare func(*world)
+	change  func(*world) Change
+	// old and new are the two contents a recovery may end on.
+	old, new string
+}{
+	"enabling":  {func(*world) {}, (*world).change, content(""), content(testRevision)},
+	"reverting": {func(w *world) { w.do(w.change()) }, (*world).revert, content(testRevision), content("")},
+	"rolling back": {
+		func(w *world) { w.behaves[content(testRevision)] = crashes },
+		(*world).change, content(""), content(""),
+	},
+}
+
+func TestDyingAtAnyStepEndsOnTheOldOrTheNew(t *testing.T) {
+	t.Parallel()
+	for name, s := range scenarios {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for n := 1; n <= steps(t, s.prepare, s.change); n++ {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					s.prepare(w)
+					at := len(w.faults.Steps()) + n
+					w.faults.CrashAt(at)
+					crash := w.faults.Run(func() { _, _ = w.runner().Do(t.Context(), s.change(w)) })
+					if crash == nil {
+						t.Fatalf("step %d was not reached", n)
+					}
+					time.Sleep(time.Minute) // the agent is away
+					w.fs = hostfs.New(w.root)
+					outcome, err := w.runner().Recover(t.Context())
+					if err != nil {
+						t.Fatalf("died at %s: recovery: %v", crash.Step, err)
+					}
+					w.settled(fmt.Sprintf("died at %s, recovered to %+v", crash.Step, outcome), s.old, s.new)
+				})
+			}
+		})
+	}
+}
+
+func TestADiskThatRefusesAStepLeavesOldOrNew(t *testing.T) {
+	t.Parallel()
+	modes := map[string]func(*hostfstest.Faults, int){
+		"no space for one step":      func(f *hostfstest.Faults, n int) { f.FailAt(n, unix.ENOSPC) },
+		"read-only from a step on":   func(f *hostfstest.Faults, n int) { f.FailFrom(n, unix.EROFS) },
+		"an input/output error once": func(f *hostfstest.Faults, n int) { f.FailAt(n, unix.EIO) },
+	}
+	for name, s := range scenarios {
+		for mode, fail := range modes {
+			t.Run(name+", "+mode, func(t *testing.T) {
+				t.Parallel()
+				for n := 1; n <= steps(t, s.prepare, s.change); n++ {
+					synctest.Test(t, func(t *testing.T) {
+						w := newWorld(t)
+						s.prepare(w)
+						at := len(w.faults.Steps()) + n
+						fail(w.faults, at)
+						outcome, err := w.runner().Do(t.Context(), s.change(w))
+						if err != nil {
+							t.Fatalf("step %d: %v", n, err)
+						}
+						if outcome.Result == ResultAborted && (outcome.Fault.Reason != reason.HostNotWritable || w.manifest() != s.old) {
+							t.Errorf("step %d: fault %+v, manifest %q", n, outcome.Fault, w.manifest())
+						}
+						w.faults.FailWhen(nil) // the disk is well again
+						recovered, err := w.runner().Recover(t.Context())
+						if err != nil {
+							t.Fatalf("step %d: recovery: %v", n, err)
+						}
+						w.settled(fmt.Sprintf("step %d failed: %+v, recovered to %+v", n, outcome, recovered), s.old, s.new)
+					})
+				}
+			})
+		}
+	}
+}
+
+// settled checks that the host is in one of two states, and nothing is open.
+func (w *world) settled(what, old, new string) {
+	w.t.Helper()
+	j := w.journal()
+	got := w.manifest()
+	if got != old && got != new {
+		w.t.Errorf("%s: manifest is %q, want the old or the new one", what, got)
+	}
+	if j.Open != nil {
+		w.t.Errorf("%s: the journal has an open transaction in state %s", what, j.Open.State)
+	}
+	if j.Live != nil && (got != content(j.Live.Revision) || !j.Live.FilesIntact(hostfs.New(w.root))) {
+		w.t.Errorf("%s: manifest %q, but the journal says that %q is live, files intact: %v", what, got, j.Live.Revision, j.Live.FilesIntact(w.fs))
+	}
+	if j.Live == nil && got != content("") {
+		w.t.Errorf("%s: manifest %q, but nothing is live in the journal", what, got)
+	}
+	for range 100 {
+		if w.Ready(context.Background()) == nil {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+	w.t.Errorf("%s: the apiserver is not ready", what)
+}
+
+func TestAStoppedAgentGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := w.runner().Do(ctx, w.change()); err == nil {
+			t.Fatal("a stopped agent has ended its transaction")
+		}
+		if j := w.journal(); j.Open == nil || j.Open.State != StateSwapped {
+			t.Fatalf("journal %+v", j.Open)
+		}
+		outcome, err := w.runner().Recover(t.Context())
+		if err != nil || outcome.Result != ResultCommitted {
+			t.Errorf("recovery: %+v, %v", outcome, err)
+		}
+	})
+}
