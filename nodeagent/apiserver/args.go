@@ -33,7 +33,7 @@ func ParseArgs(words []string) Args {
 		if !isFlag(words[i]) {
 			continue
 		}
-		name, value, has := strings.Cut(strings.TrimLeft(words[i], "-"), "=")
+		name, value, has := strings.Cut(flagText(words[i]), "=")
 		arg := Arg{Name: strings.ReplaceAll(name, "_", "-"), Value: value, HasValue: has, index: i}
 		if !has && i+1 < len(words) && !strings.HasPrefix(words[i+1], "-") {
 			i++
@@ -44,8 +44,15 @@ func ParseArgs(words []string) Args {
 	return args
 }
 
+// isFlag reports a word that a flag parser takes for one: one or two dashes and a name.
 func isFlag(word string) bool {
-	return len(word) > 1 && word[0] == '-' && strings.Trim(word, "-") != ""
+	name := flagText(word)
+	return name != word && name != "" && !strings.ContainsAny(name[:1], "-_=")
+}
+
+// flagText is a flag's word without its dashes.
+func flagText(word string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(word, "-"), "-")
 }
 
 // Lookup returns a flag's value: the last one where the flag is repeated, as for every flag that holds one value, and

@@ -61,6 +61,8 @@ type AnnotationChange struct {
 	Value    string `json:"value"`
 	Replaced bool   `json:"replaced,omitempty"`
 	Previous string `json:"previous,omitempty"`
+	// PreviousSource are the bytes it was written with.
+	PreviousSource string `json:"previousSource,omitempty"`
 }
 
 // Empty reports that the manifest already was as intended.

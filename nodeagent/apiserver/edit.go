@@ -218,8 +218,13 @@ func (e *editor) annotations(intent Intent) error {
 			e.change.Annotations = append(e.change.Annotations, AnnotationChange{Key: key, Value: want})
 		case current != want:
 			_, node := value(deref(existing), key)
-			e.change.Annotations = append(e.change.Annotations, AnnotationChange{Key: key, Value: want, Replaced: true, Previous: current})
 			s, err := e.m.src.replaceAnnotation(existing, node, want)
+			if err != nil {
+				return err
+			}
+			source := string(e.m.src.data[s.at:s.end])
+			e.change.Annotations = append(e.change.Annotations,
+				AnnotationChange{Key: key, Value: want, Replaced: true, Previous: current, PreviousSource: source})
 			if err := e.add(s, err, []any{"metadata", "annotations", key}, set(want)); err != nil {
 				return err
 			}

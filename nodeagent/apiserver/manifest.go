@@ -82,6 +82,9 @@ func parseDocument(src *source) (*yaml.Node, error) {
 
 var yamlErrorLine = regexp.MustCompile(`^(?:yaml: )?(?:unmarshal errors:\n\s*)?line (\d+): `)
 
+// parserMessage are messages of the YAML library's parser, which counts lines from 0 where its scanner counts from 1.
+var parserMessage = regexp.MustCompile(`^did not find expected (node content|key|'-' indicator|',' or|<)`)
+
 // syntaxError takes the line out of the YAML parser's message.
 func syntaxError(err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
@@ -89,6 +92,9 @@ func syntaxError(err error) error {
 	if match := yamlErrorLine.FindStringSubmatch(text); match != nil {
 		out.Line, _ = strconv.Atoi(match[1])
 		out.Detail = text[len(match[0]):]
+		if parserMessage.MatchString(out.Detail) {
+			out.Line++
+		}
 	}
 	return out
 }

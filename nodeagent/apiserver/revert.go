@@ -137,12 +137,17 @@ func (r *reverter) restoreFlag(m *Manifest, arg Arg, f FlagChange) error {
 	if err != nil {
 		return err
 	}
+	return r.restore(s, f.PreviousSource, w.path, text)
+}
+
+// restore makes a splice, with the bytes that stood there before the edit where they still mean the same there.
+func (r *reverter) restore(s splice, source string, path []any, text string) error {
 	asBefore := s
-	asBefore.text = f.PreviousSource
-	if err := r.step(asBefore, w.path, set(text)); err == nil {
+	asBefore.text = source
+	if err := r.step(asBefore, path, set(text)); err == nil {
 		return nil
 	}
-	return r.step(s, w.path, set(text)) // the file's style changed meanwhile
+	return r.step(s, path, set(text)) // the file's style changed meanwhile
 }
 
 func (r *reverter) removeFlag(m *Manifest, arg Arg) error {
@@ -257,7 +262,7 @@ func (r *reverter) revertAnnotation(m *Manifest, a AnnotationChange) error {
 		if err != nil {
 			return err
 		}
-		return r.step(s, []any{"metadata", "annotations", a.Key}, set(a.Previous))
+		return r.restore(s, a.PreviousSource, []any{"metadata", "annotations", a.Key}, a.Previous)
 	}
 	if len(annotations.Content) == 2 {
 		return r.removeBlock(m, m.metadata, "annotations", []any{"metadata", "annotations"})

@@ -139,10 +139,10 @@ func (e *editor) extend(parent *yaml.Node, key string, items []any, path []any) 
 	return e.add(s, err, path, appended(items))
 }
 
-// freeName is a name that no volume of the pod has.
+// freeName is a name that no volume of the pod has, and no mount refers to.
 func (m *Manifest) freeName(wish string, taken map[string]bool) string {
 	name := wish
-	for n := 2; taken[name] || m.volume(name) != nil; n++ {
+	for n := 2; taken[name] || m.volume(name) != nil || m.mounted(name); n++ {
 		name = fmt.Sprintf("%s-%d", wish, n)
 	}
 	return name
