@@ -47,13 +47,13 @@ func Judge(before, after Counters, canary CanaryTrace) Judgement {
 		return Judgement{metav1.ConditionFalse, reason.SinkUnreachable, "The apiserver delivers nothing to the sink." + failures(failed, lost) +
 			" The apiserver itself is not affected."}
 	case canary == CanaryUnaudited:
-		return Judgement{metav1.ConditionUnknown, reason.CanaryNotAudited, "The audit policy in force does not log the canary request, so nothing can be proved with it." +
+		return Judgement{metav1.ConditionUnknown, reason.CanaryNotAudited, "The audit policy in force does not log the canary request, so the apiserver's auditing cannot be proved with it." +
 			deliveries(delivered)}
 	case delivered == 0:
 		return Judgement{metav1.ConditionUnknown, reason.NothingDelivered, "The apiserver has counted neither a delivered nor a failed batch since the canary." +
 			seen(canary)}
 	default:
-		return Judgement{metav1.ConditionTrue, reason.Delivered, fmt.Sprintf("The apiserver delivered %.0f batches to the sink after the canary.", delivered) +
+		return Judgement{metav1.ConditionTrue, reason.Delivered, "The apiserver delivered " + count(delivered, "batch", "batches") + " to the sink after the canary." +
 			seen(canary) + failures(failed, lost)}
 	}
 }
@@ -76,16 +76,23 @@ func deliveries(n float64) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" Meanwhile %.0f batches were delivered to the sink.", n)
+	return " Meanwhile it delivered " + count(n, "batch", "batches") + " to the sink."
 }
 
 func failures(failed, lost float64) string {
 	var text string
 	if failed > 0 {
-		text = fmt.Sprintf(" It counts %.0f failed requests to the sink.", failed)
+		text = " It counts " + count(failed, "failed request", "failed requests") + " to the sink."
 	}
 	if lost > 0 {
-		text += fmt.Sprintf(" It has given up on %.0f events.", lost)
+		text += " It has given up on " + count(lost, "event", "events") + "."
 	}
 	return text
+}
+
+func count(n float64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%.0f %s", n, many)
 }

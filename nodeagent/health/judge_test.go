@@ -22,6 +22,7 @@ func TestJudge(t *testing.T) {
 	}{
 		"logged and delivered":                     {Counters{13, 4, 1}, CanaryFound, yes, reason.Delivered, "delivered 3 batches"},
 		"delivered with some failures":             {Counters{13, 6, 1}, CanaryFound, yes, reason.Delivered, "2 failed"},
+		"a single one delivered":                   {Counters{11, 4, 1}, CanaryFound, yes, reason.Delivered, "delivered 1 batch to"},
 		"delivered, no log file":                   {Counters{11, 4, 1}, CanaryNoLog, yes, reason.Delivered, "no audit log file"},
 		"not in the log":                           {Counters{13, 4, 1}, CanaryMissing, no, reason.NotInAuditLog, "does not appear"},
 		"not in the log, sink away":                {Counters{10, 6, 1}, CanaryMissing, no, reason.NotInAuditLog, "2 failed"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -144,7 +145,7 @@ func (w *planWatch) watch(ctx context.Context) error {
 		Param("fieldSelector", w.selector()).
 		Param("resourceVersion", w.version).
 		Param("allowWatchBookmarks", "true").
-		Param("timeoutSeconds", fmt.Sprint(int(lasts.Seconds()))).
+		Param("timeoutSeconds", strconv.Itoa(int(lasts.Seconds()))).
 		Param("watch", "true").
 		Watch(ctx)
 	if err != nil {

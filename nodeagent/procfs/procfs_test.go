@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -24,7 +25,7 @@ func proc(t *testing.T, processes map[int]string) *FS {
 	write(t, root, "sys/kernel/random/boot_id", "0b2ff1f2-6a0c-4d5b-9a86-37a1a0b6f3a4\n")
 	write(t, root, "self/cmdline", "not a pid\x00")
 	for pid, cmdline := range processes {
-		dir := fmt.Sprint(pid)
+		dir := strconv.Itoa(pid)
 		write(t, root, dir+"/cmdline", cmdline)
 		// A name with a bracket and spaces, as a process may give itself; it started pid seconds after boot.
 		write(t, root, dir+"/stat", fmt.Sprintf("%d (a) b c) S %s %d 0 0", pid, strings.Repeat("0 ", 17)+"0", pid*100))

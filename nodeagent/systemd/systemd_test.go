@@ -56,12 +56,14 @@ func TestStateOf(t *testing.T) {
 		"running": {
 			map[string]any{"ActiveState": "active", "SubState": "running"},
 			map[string]any{"MainPID": uint32(42), "ExecMainStartTimestamp": uint64(1_700_000_000_000_000)},
-			State{Active: "active", Sub: "running", MainPID: 42, ExecMainStart: time.Unix(1_700_000_000, 0).UTC()}, true,
+			State{Active: "active", Sub: "running", MainPID: 42, ExecMainStart: time.Unix(1_700_000_000, 0).UTC()},
+			true,
 		},
 		"waiting for its next start": {
 			map[string]any{"ActiveState": "activating", "SubState": "auto-restart"},
 			map[string]any{"MainPID": uint32(0), "ExecMainStartTimestamp": uint64(0)},
-			State{Active: "activating", Sub: "auto-restart"}, false,
+			State{Active: "activating", Sub: "auto-restart"},
+			false,
 		},
 		"of other types than expected": {
 			map[string]any{"ActiveState": 1}, map[string]any{"MainPID": "42"}, State{}, false,
