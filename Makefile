@@ -1,0 +1,143 @@
+# k8s-audit-enabler. `make` lists the targets. What is built from other modules goes to $(CACHE), outside the repository.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CACHE     := $(or $(K8S_AUDIT_ENABLER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/k8s-audit-enabler)
+VERSION   ?= $(shell sed -n 's/^appVersion: *//p' charts/k8s-audit-enabler/Chart.yaml)
+PLATFORMS ?= linux/amd64 linux/arm64
+HOST      := $(shell go env GOOS)/$(shell go env GOARCH)
+LDFLAGS   := -s -w -X k8s-audit-enabler.io/internal/buildinfo.version=$(VERSION)
+NODES     ?= 1
+NODE      ?= cp1
+FUZZTIME  ?= 10s
+
+# A tool is built from its own module, once for each content of that module's go.sum.
+tool = $(CACHE)/tools/$(1)-$(shell sha256sum tools/$(1)/go.sum | cut -c1-12)/$(1)
+HELM          := $(call tool,helm)
+GOLANGCI_LINT := $(call tool,golangci-lint)
+GOVULNCHECK   := $(call tool,govulncheck)
+HELM_DOCS     := $(call tool,helm-docs)
+export HELM
+
+# Local apiservers and receivers are never behind a proxy.
+LOCAL := env -u http_proxy -u https_proxy -u HTTP_PROXY -u HTTPS_PROXY -u all_proxy -u ALL_PROXY
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ What users need
+
+.PHONY: demo
+demo: deps $(HELM) images ## Boot a real control plane, install the chart, show the first audit events
+	$(LOCAL) go run -C test ./cmd/demo
+
+.PHONY: build
+build: ## Build the programs for PLATFORMS into dist/<os>_<arch>
+	@for p in $(sort $(PLATFORMS) $(HOST)); do \
+	  out=dist/$${p/\//_}; echo "build $$out"; mkdir -p $$out; \
+	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -trimpath -ldflags '$(LDFLAGS)' -o $$out/ ./cmd/...; \
+	done
+
+.PHONY: images
+images: deps build ## Build the images into dist/images, without a registry or a Docker daemon
+	hack/images.sh build '$(VERSION)' '$(PLATFORMS)'
+
+.PHONY: push
+push: ## Push the images as one multi-platform tag each: make images push REGISTRY=registry.internal/security
+	@test -n '$(REGISTRY)' || { echo 'push: no registry named. Type: make images push REGISTRY=registry.internal/security' >&2; exit 2; }
+	hack/images.sh push '$(VERSION)' '$(PLATFORMS)' '$(REGISTRY)'
+
+##@ Tests
+
+.PHONY: test
+test: test-unit test-fuzz test-chart test-integration test-e2e ## All tests; installs what they need
+
+.PHONY: test-unit
+test-unit: ## Unit tests of both modules, with the race detector
+	go test -race ./...
+	go test -C test -short ./lab/... ./receiver/... ./bench/... ./cmd/...
+
+.PHONY: test-fuzz
+test-fuzz: ## Each fuzz target for FUZZTIME
+	hack/fuzz.sh $(FUZZTIME)
+
+.PHONY: test-chart
+test-chart: $(HELM) deps build ## The chart's tests: rendering, schema, RBAC; and the images
+	$(LOCAL) go test -C test ./chart/...
+
+.PHONY: test-integration
+test-integration: deps ## Coordinator and agent against real apiservers, old and new
+	$(LOCAL) go run -C test ./cmd/lab build
+	$(LOCAL) go test -C test -v -timeout 20m ./integration/...
+
+.PHONY: test-e2e
+test-e2e: deps $(HELM) images ## Scenarios on one and three real control planes
+	$(LOCAL) go run -C test ./cmd/lab build
+	$(LOCAL) go test -C test -v -p 1 -timeout 40m ./lab/... ./e2e/...
+
+.PHONY: test-long
+test-long: FUZZTIME = 5m
+test-long: test ## The same with long fuzzing
+
+.PHONY: bench
+bench: deps $(HELM) images ## Print the measured figures
+	$(LOCAL) go run -C test ./cmd/bench
+
+##@ The lab
+
+.PHONY: lab-up
+lab-up: deps ## Boot NODES control planes
+	$(LOCAL) go run -C test ./cmd/lab up -nodes $(NODES)
+
+.PHONY: lab-down
+lab-down: ## Remove them
+	$(LOCAL) go run -C test ./cmd/lab down
+
+.PHONY: lab-shell
+lab-shell: ## A shell in NODE
+	@$(LOCAL) go run -C test ./cmd/lab shell $(NODE)
+
+##@ The house
+
+.PHONY: verify
+verify: lint generate ## Lint, tidy modules, generated files up to date, known vulnerabilities
+	git diff --exit-code -- manifests/install.yaml charts/k8s-audit-enabler/README.md
+	go mod tidy -diff
+	go -C test mod tidy -diff
+	hack/govulncheck.sh '$(GOVULNCHECK)'
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## go vet and golangci-lint on both modules
+	go vet ./...
+	go -C test vet ./...
+	$(GOLANGCI_LINT) run ./...
+	cd test && $(GOLANGCI_LINT) run --config ../.golangci.yml ./...
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format both modules
+	$(GOLANGCI_LINT) fmt ./...
+	cd test && $(GOLANGCI_LINT) fmt --config ../.golangci.yml ./...
+
+.PHONY: generate
+generate: $(HELM) $(HELM_DOCS) ## Render manifests/install.yaml and the chart's README
+	@mkdir -p dist
+	hack/install-yaml.sh '$(HELM)' > dist/install.yaml && mv dist/install.yaml manifests/install.yaml
+	$(HELM_DOCS) --chart-search-root charts --log-level warning
+
+.PHONY: tools
+tools: $(HELM) $(GOLANGCI_LINT) $(GOVULNCHECK) $(HELM_DOCS) ## Build the pinned tools
+
+$(CACHE)/tools/%:
+	@name=$(notdir $@); echo "build tool $$name into $(dir $@)"; mkdir -p $(dir $@); \
+	go -C tools/$$name build -trimpath -ldflags '-s -w' -o $@.tmp tool; mv $@.tmp $@
+
+.PHONY: deps
+deps: ## Install the Debian packages that are missing
+	@$(LOCAL) go run -C test ./cmd/lab deps
+
+.PHONY: clean
+clean: ## Remove dist; the cache stays
+	rm -rf dist

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Prints manifests/install.yaml: the chart with its default values, for those who do not use Helm.
+set -euo pipefail
+helm=$1
+cat <<'Y'
+# k8s-audit-enabler without Helm. Rendered from charts/k8s-audit-enabler by `make generate`; do not edit.
+# Replace REGISTRY by the registry that `make images push REGISTRY=…` pushed to:
+#   sed 's,REGISTRY,registry.internal/security,' manifests/install.yaml | kubectl apply -f -
+# Remove it with enabled: false in the ConfigMap audit-enabler-config, wait for "Disabled", then kubectl delete -f.
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: k8s-audit-enabler
+  labels:
+    pod-security.kubernetes.io/enforce: privileged
+    pod-security.kubernetes.io/audit: privileged
+    pod-security.kubernetes.io/warn: privileged
+Y
+"$helm" template k8s-audit-enabler charts/k8s-audit-enabler --namespace k8s-audit-enabler --kube-version v1.30.0 \
+  --set image.registry=REGISTRY | sed -e '/^# Source: /d' -e 's/managed-by: Helm$/managed-by: manifest/' -e '/helm.sh\/chart:/d'
