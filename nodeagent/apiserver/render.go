@@ -46,7 +46,9 @@ func doubleQuote(text string) string {
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(text) // a string always encodes
+	if err := enc.Encode(text); err != nil {
+		panic(err) // a string always encodes
+	}
 	return strings.TrimSuffix(out.String(), "\n")
 }
 

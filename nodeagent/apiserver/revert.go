@@ -58,7 +58,7 @@ type reverter struct {
 	kept   []string
 }
 
-func (r *reverter) keep(format string, args ...any) {
+func (r *reverter) keepf(format string, args ...any) {
 	r.kept = append(r.kept, fmt.Sprintf(format, args...))
 }
 
@@ -102,7 +102,7 @@ func (r *reverter) flags() error {
 		}
 		if now, _ := m.args.Lookup(f.Name); now != f.Value {
 			if !f.Replaced || now != f.Previous {
-				r.keep("flag --%s has been changed to %q", f.Name, now)
+				r.keepf("flag --%s has been changed to %q", f.Name, now)
 			}
 			continue
 		}
@@ -243,7 +243,7 @@ func (r *reverter) annotations() error {
 		}
 		if now != a.Value {
 			if !a.Replaced || now != a.Previous {
-				r.keep("annotation %q has been changed to %q", a.Key, now)
+				r.keepf("annotation %q has been changed to %q", a.Key, now)
 			}
 			continue
 		}
@@ -296,7 +296,7 @@ func (r *reverter) revertMount(v VolumeChange) error {
 	}
 	for _, arg := range m.args {
 		if arg.Value == v.MountPath || strings.HasPrefix(arg.Value, v.MountPath+"/") {
-			r.keep("mount %q is still used by --%s", v.MountPath, arg.Name)
+			r.keepf("mount %q is still used by --%s", v.MountPath, arg.Name)
 			return nil
 		}
 	}

@@ -132,7 +132,7 @@ func label(p *place) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	var buf [1024]byte
 	n, err := unix.Fgetxattr(fd, labelAttribute, buf[:])
 	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
@@ -256,7 +256,7 @@ func (f *FS) Free(name string) (Space, error) {
 	if err != nil {
 		return Space{}, fmt.Errorf("measure free space at %q: %w", name, err)
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	free, err := f.ops.Space(fd)
 	if err != nil {
 		return Space{}, fmt.Errorf("measure free space at %q: %w", name, err)

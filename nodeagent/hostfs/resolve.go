@@ -29,9 +29,12 @@ func (p *place) path() string { return path.Join("/", path.Join(p.names...), p.n
 
 func (p *place) close() {
 	for _, fd := range p.dirs {
-		_ = unix.Close(fd)
+		closeFD(fd)
 	}
 }
+
+// closeFD closes a descriptor that nothing was written to.
+func closeFD(fd int) { _ = unix.Close(fd) }
 
 // resolve walks the path from the root, component by component. openat2 with RESOLVE_IN_ROOT would do the same in one
 // call, but the kernels of old control planes (before 5.6) do not have it.
@@ -66,7 +69,7 @@ func (p *place) walk(todo []string, followLast bool) error {
 		last := len(rest) == 0
 		if !last || followLast {
 			target, err := readlink(p.dir(), next)
-			if err != nil && !(last && errors.Is(err, unix.ENOENT)) {
+			if missing := errors.Is(err, unix.ENOENT); err != nil && (!last || !missing) {
 				return err
 			}
 			if target != "" {

@@ -63,7 +63,7 @@ func (f *FS) chmodDir(p *place, mode fs.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	return f.ops.Chmod(fd, sysMode(mode))
 }
 

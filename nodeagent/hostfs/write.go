@@ -224,7 +224,7 @@ func (f *FS) change(name, verb string, do func(fd int) error) error {
 	if err != nil {
 		return fmt.Errorf("%s %q: %w", verb, name, err)
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	if err := do(fd); err != nil {
 		return fmt.Errorf("%s %q: %w", verb, name, err)
 	}
@@ -239,7 +239,7 @@ func (f *FS) syncDir(dirfd int) error {
 	if err != nil {
 		return fmt.Errorf("open directory: %w", err)
 	}
-	defer unix.Close(fd)
+	defer closeFD(fd)
 	if err := f.ops.Sync(fd); err != nil {
 		return fmt.Errorf("sync directory: %w", err)
 	}

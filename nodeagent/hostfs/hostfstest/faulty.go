@@ -4,6 +4,7 @@
 package hostfstest
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -26,8 +27,11 @@ func (s Step) String() string { return fmt.Sprintf("step %d: %s %s", s.N, s.Op, 
 // Crash is what a faulty file system panics with at the step it was told to crash at.
 type Crash struct{ Step Step }
 
-// Error makes a Crash readable where it is not recovered.
-func (c Crash) Error() string { return "crash at " + c.Step.String() }
+// String is for a test's messages.
+func (c Crash) String() string { return "crash at " + c.Step.String() }
+
+// ErrCrashed is what every step after the crash returns.
+var ErrCrashed = errors.New("the process has crashed")
 
 // Faults counts the steps of one file system and lets one fail. Its zero value is not usable; see [New].
 type Faults struct {
@@ -118,7 +122,7 @@ func (f *Faults) step(op, name string) (short bool, err error) {
 	s := Step{N: len(f.steps) + 1, Op: op, Name: name}
 	if f.crashed {
 		f.mu.Unlock()
-		return false, Crash{Step: s}
+		return false, ErrCrashed
 	}
 	f.steps = append(f.steps, s)
 	f.crashed = s.N == f.crash
