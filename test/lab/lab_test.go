@@ -1,0 +1,157 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestControlPlaneBootsSurvivesAPowerCutAndLeavesNothing boots one real control plane.
+func TestControlPlaneBootsSurvivesAPowerCutAndLeavesNothing(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("namespaces, mounts and control groups need root")
+	}
+	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // nothing of the lab may go through a proxy
+	l, err := Open(Options{
+		Root: "/var/lib/k8s-audit-enabler-lab-test", Bridge: "labtest0", Subnet: "172.31.79.0/24", PodSubnet: "10.245.0.0/16",
+		APIServerArgs: []Arg{{"shutdown-watch-termination-grace-period", "2s"}},
+		Log:           t.Output(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		err := l.Down(context.Background())
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	leaveRemains(t, l)
+
+	err = l.Up(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := l.Host("cp1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkCluster(t, l, host)
+
+	err = host.write("/etc/kept", []byte("kept"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = host.Kill(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = host.Root()
+	if !errors.Is(err, ErrOff) {
+		t.Errorf("root of a killed host: error is %v, want %v", err, ErrOff)
+	}
+	err = host.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := host.read("/etc/kept")
+	if err != nil || string(kept) != "kept" {
+		t.Errorf("a file of the host is %q after a power cut (%v)", kept, err)
+	}
+	checkCluster(t, l, host)
+
+	for range 2 { // the second time there is nothing to do
+		err = l.Down(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkNothingLeft(t, l)
+}
+
+// leaveRemains makes what a run that was killed may leave: a process in a control group, a bridge, and files.
+func leaveRemains(t *testing.T, l *Lab) {
+	t.Helper()
+	err := errors.Join(
+		l.saveState(),
+		l.raiseBridge(t.Context()),
+		os.MkdirAll(filepath.Join(l.opts.Root, "hosts", "cp7", "upper"), 0o750),
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.spawn("cp7", filepath.Join(l.opts.Root, "hosts", "cp7", "console.log"), nil, "sleep", "1000")
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkCluster waits for the apiserver, and checks what the scenarios rely on.
+func checkCluster(t *testing.T, l *Lab, host *Host) {
+	t.Helper()
+	kubectl := func(args ...string) (string, error) {
+		out, err := output(command(t.Context(), l.Program("kubectl"), append([]string{"--kubeconfig", l.Kubeconfig()}, args...)...))
+		return string(out), err
+	}
+	start := time.Now()
+	err := poll(t.Context(), 3*time.Minute, 250*time.Millisecond, func(context.Context) (bool, error) {
+		out, err := kubectl("get", "--raw", "/readyz")
+		return out == "ok", err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.waitReady(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("ready after %s", time.Since(start).Round(100*time.Millisecond))
+
+	taints, err := kubectl("get", "nodes", "-o", "jsonpath={.items[*].spec.taints[*].key}")
+	if err != nil || !strings.Contains(taints, "node-role.kubernetes.io/control-plane") {
+		t.Errorf("taints are %q (%v)", taints, err)
+	}
+	manifest, err := host.read("/etc/kubernetes/manifests/kube-apiserver.yaml")
+	if err != nil || !strings.Contains(string(manifest), "--shutdown-watch-termination-grace-period=2s") {
+		t.Errorf("the flag of the options is not in the manifest (%v)", err)
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(l.Gateway(), "0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	for _, address := range []string{listener.Addr().String(), "10.96.0.1:443"} {
+		name, port, _ := net.SplitHostPort(address)
+		err := poll(t.Context(), 30*time.Second, 250*time.Millisecond, func(ctx context.Context) (bool, error) {
+			_, err := host.Exec(ctx, "timeout", "2", "bash", "-c", "exec 3<>/dev/tcp/"+name+"/"+port)
+			return err == nil, err
+		})
+		if err != nil {
+			t.Errorf("the host cannot connect to %s: %v", address, err)
+		}
+	}
+}
+
+func checkNothingLeft(t *testing.T, l *Lab) {
+	t.Helper()
+	for _, remains := range l.Remains() {
+		t.Errorf("left: %s", remains)
+	}
+	for what, pattern := range map[string]string{"cgroup": l.groupPrefix(), "mountinfo": l.opts.Root} {
+		files, err := filepath.Glob("/proc/[0-9]*/" + what)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range files {
+			data, err := os.ReadFile(path)
+			if err == nil && strings.Contains(string(data), pattern) {
+				t.Errorf("left: %s speaks of %s", path, pattern)
+			}
+		}
+	}
+}
