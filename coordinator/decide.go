@@ -33,8 +33,7 @@ func (m *memory) decide(w *world) outcome {
 	d := m.draft(w, membership.Members)
 	in := m.question(w, d, membership)
 	in.Calm = m.calm.Observe(w.now, in)
-	decision := rollout.Decide(in)
-	m.fence = max(m.fence, in.HighestFence(), decision.Permit.Fence)
+	decision := m.afterwards(w.now, in, rollout.Decide(in))
 
 	out := outcome{
 		plans:      permitted(w, d.plans, decision),
@@ -48,6 +47,25 @@ func (m *memory) decide(w *world) outcome {
 	out.label, out.unlabel = relabel(w, d, membership, decision)
 	out.status = summarise(w, d, membership, decision)
 	return out
+}
+
+// afterwards gives a withdrawal the reason of the state that it leads to, which is what people want to know. A permit that may
+// follow is given in the next step, when the withdrawal has been written.
+func (m *memory) afterwards(now time.Time, in rollout.Input, d rollout.Decision) rollout.Decision {
+	if d.Action != rollout.Withdraw {
+		return d
+	}
+	for i := range in.Nodes {
+		if in.Nodes[i].Name == d.Node {
+			in.Nodes[i].Permit = nil
+		}
+	}
+	in.Calm = m.calm.Observe(now, in)
+	if next := rollout.Decide(in); next.Action == rollout.None {
+		next.Action, next.Node = d.Action, d.Node
+		return next
+	}
+	return d
 }
 
 func (m *memory) draft(w *world, members []detect.Member) draft {

@@ -98,6 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	r.memory.remember(out.plans)
 	return reconcile.Result{RequeueAfter: soonest(out.retryAfter, surveyEvery)}, nil
 }
 

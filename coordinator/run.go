@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -116,14 +117,17 @@ func newManager(o Options, config *rest.Config, leases bool) (manager.Manager, e
 	return mgr, nil
 }
 
-// mapper knows the resources of the kinds that are used.
+// mapper knows the resources of the kinds that are used. Caches of one namespace ask it for the kinds of lists too.
 func mapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	core, rbac := corev1.SchemeGroupVersion, rbacv1.SchemeGroupVersion
 	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{core, rbac})
-	m.Add(core.WithKind("Node"), meta.RESTScopeRoot)
-	for _, kind := range []schema.GroupVersionKind{core.WithKind("Pod"), core.WithKind("ConfigMap"), core.WithKind("Service"), rbac.WithKind("Role")} {
-		m.Add(kind, meta.RESTScopeNamespace)
+	for _, kind := range []string{"Node", "NodeList"} {
+		m.Add(core.WithKind(kind), meta.RESTScopeRoot)
 	}
+	for _, kind := range []string{"Pod", "PodList", "ConfigMap", "ConfigMapList", "Service", "ServiceList"} {
+		m.Add(core.WithKind(kind), meta.RESTScopeNamespace)
+	}
+	m.Add(rbac.WithKind("Role"), meta.RESTScopeNamespace)
 	return m, nil
 }
 
@@ -172,8 +176,12 @@ func wireUp(ctx context.Context, mgr manager.Manager, namespace string, disco di
 		},
 	}
 	ctl, err := controller.New("rollout", mgr, controller.Options{
-		Reconciler:  r,
-		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](conflictRetry, maxBackoff),
+		Reconciler: r,
+		// There is one controller a program, and several programs in a test.
+		SkipNameValidation: new(true),
+		// Every request is the same, so there is nothing to say about it.
+		LogConstructor: func(*reconcile.Request) logr.Logger { return ctrllog.Log },
+		RateLimiter:    workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](conflictRetry, maxBackoff),
 	})
 	if err != nil {
 		return fmt.Errorf("make controller: %w", err)

@@ -75,3 +75,12 @@ type memory struct {
 	calm    rollout.Calm
 	fence   int64
 }
+
+// remember keeps the highest number given, for the case that the only document that held it goes with its node.
+func (m *memory) remember(plans []*wire.Plan) {
+	for _, p := range plans {
+		if p.Permit != nil {
+			m.fence = max(m.fence, p.Permit.Fence)
+		}
+	}
+}

@@ -107,12 +107,12 @@ func (in *Input) next() Decision {
 	}
 	switch {
 	case len(by[changing]) > 0:
-		return Decision{Reason: reason.NodeChanging, Message: fmt.Sprintf("node %s is changing; the others wait", names(by[changing]))}
+		return Decision{Reason: reason.NodeChanging, Message: fmt.Sprintf("%s changing; the others wait", are(by[changing]))}
 	case len(by[failed]) > 0:
 		n := by[failed][0]
 		return Decision{Reason: reason.NodeFailed, Message: fmt.Sprintf("node %s: %s: %s; the other nodes stay as they are until the configuration changes", n.Name, n.Status.Reason, n.Status.Message)}
 	case len(by[silent]) > 0:
-		return Decision{Reason: reason.WaitingForAgent, Message: fmt.Sprintf("the agent on node %s has not reported", names(by[silent]))}
+		return Decision{Reason: reason.WaitingForAgent, Message: fmt.Sprintf("waiting for the first report of %s", agents(by[silent]))}
 	case len(by[done])+len(by[refused]) == len(in.Nodes):
 		return in.finished(by[refused])
 	case in.Hold != nil:
@@ -125,7 +125,7 @@ func (in *Input) finished(refused []*Node) Decision {
 	switch {
 	case len(refused) > 0:
 		n := refused[0]
-		return Decision{Finished: true, Reason: reason.NodeRefused, Message: fmt.Sprintf("node %s was not touched: %s: %s", names(refused), n.Status.Reason, n.Status.Message)}
+		return Decision{Finished: true, Reason: reason.NodeRefused, Message: fmt.Sprintf("%s not touched; on %s: %s: %s", are(refused), n.Name, n.Status.Reason, n.Status.Message)}
 	case len(in.Nodes) > 0 && !in.Nodes[0].Enabled:
 		return Decision{Finished: true, Reason: reason.Disabled, Message: fmt.Sprintf("%s as before", count(len(in.Nodes), "node is", "nodes are"))}
 	}
@@ -140,9 +140,9 @@ func (in *Input) turn(waiting, behind []*Node) Decision {
 	})
 	switch {
 	case late >= 0:
-		return Decision{Reason: reason.WaitingForAgent, Message: fmt.Sprintf("the agent on node %s has not answered the new plan", behind[late].Name)}
+		return Decision{Reason: reason.WaitingForAgent, Message: fmt.Sprintf("waiting for %s to answer the new plan", agents(behind[late:late+1]))}
 	case len(waiting) == 0:
-		return Decision{Reason: reason.WaitingForAgent, Message: fmt.Sprintf("the agent on node %s has not answered the new plan", names(behind))}
+		return Decision{Reason: reason.WaitingForAgent, Message: fmt.Sprintf("waiting for %s to answer the new plan", agents(behind))}
 	}
 	slices.SortStableFunc(waiting, func(a, b *Node) int { return rank(a) - rank(b) })
 	n := waiting[0]
@@ -224,6 +224,20 @@ func names(nodes []*Node) string {
 		list = append(list, n.Name)
 	}
 	return strings.Join(list, ", ")
+}
+
+func are(nodes []*Node) string {
+	if len(nodes) == 1 {
+		return "node " + names(nodes) + " is"
+	}
+	return "nodes " + names(nodes) + " are"
+}
+
+func agents(nodes []*Node) string {
+	if len(nodes) == 1 {
+		return "the agent on node " + names(nodes)
+	}
+	return "the agents on nodes " + names(nodes)
 }
 
 func count(n int, one, many string) string {
