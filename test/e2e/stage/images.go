@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"k8s-audit-enabler.io/test/lab/parts"
@@ -20,7 +21,7 @@ const BusyboxImage = "localhost/lab/busybox:1"
 // busybox is where Debian's busybox-static has it.
 const busybox = "/bin/busybox"
 
-// Archives are docker archives by the last element of the image's name: coordinator, nodeagent.
+// Archives are docker archives by the last element of the image's name.
 type Archives map[string]string
 
 // images are the product's.
@@ -34,7 +35,7 @@ type images struct {
 // given what is there.
 func findImages(folder string) (images, error) {
 	found := images{archives: Archives{}}
-	paths, err := filepath.Glob(filepath.Join(folder, "*.tar"))
+	paths, err := filepath.Glob(filepath.Join(folder, "*-"+runtime.GOARCH+".tar"))
 	if err != nil {
 		return found, err
 	}

@@ -88,7 +88,7 @@ func attach(ctx context.Context, l *lab.Lab, o Options) (*Stage, error) {
 	if s.hosts, err = runningHosts(l); err != nil {
 		return nil, err
 	}
-	if s.HelmPath, err = findHelm(repository); err != nil {
+	if s.HelmPath, err = findHelm(); err != nil {
 		return nil, err
 	}
 	if s.Config, err = clientcmd.BuildConfigFromFlags("", s.Kubeconfig); err != nil {

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -25,15 +26,15 @@ func (s *Stage) getNode(ctx context.Context, node string) (*corev1.Node, error) 
 // noProxy dials the lab directly, whatever the environment says.
 func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
 
-// findHelm is the helm that make tools has put into the cache, or else one on the PATH; HELM overrides.
-func findHelm(repository string) (string, error) {
-	candidates := []string{os.Getenv("HELM"), filepath.Join(repository, "dist", "tools", "helm")}
-	for _, path := range candidates {
-		if path == "" {
-			continue
-		}
-		if _, err := os.Stat(path); err == nil {
-			return path, nil
+// findHelm is HELM, or the one that make tools has built into the cache, or one on the PATH.
+func findHelm() (string, error) {
+	if path := os.Getenv("HELM"); path != "" {
+		return path, nil
+	}
+	if cache, err := os.UserCacheDir(); err == nil {
+		cache = cmp.Or(os.Getenv("K8S_AUDIT_ENABLER_CACHE"), filepath.Join(cache, "k8s-audit-enabler"))
+		if built, _ := filepath.Glob(filepath.Join(cache, "tools", "helm-*", "helm")); len(built) > 0 {
+			return built[0], nil
 		}
 	}
 	if path, err := exec.LookPath("helm"); err == nil {
