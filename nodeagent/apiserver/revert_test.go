@@ -203,6 +203,7 @@ func TestEditQuotesValues(t *testing.T) {
 			pod("    command: [kube-apiserver, --v=2]\n"),
 			pod("    command:\n    - kube-apiserver\n    - --v=2\n"),
 			pod("    command:\n    - kube-apiserver\n    - '--v=2'\n    - \"--audit-policy-file=x\"\n"),
+			pod("    command:\n    - kube-apiserver\n    - '--v=2'\n"),
 			pod("    command: [\"/bin/sh\", \"-c\", \"exec kube-apiserver --v=2 2>&1\"]\n"),
 			pod("    command: [/bin/sh, -c, 'exec kube-apiserver --audit-policy-file=''x y'' 2>&1']\n"),
 			pod("    command:\n    - sh\n    - -c\n    - |\n      exec kube-apiserver --v=2 2>&1\n"),
@@ -218,5 +219,51 @@ func TestEditQuotesValues(t *testing.T) {
 			}
 			checkRoundTrips(t, []byte(in), out, change)
 		}
+	}
+}
+
+// TestEditChoosesAFreeVolumeName takes neither a volume's name, mounted or not, nor one that only a mount refers to.
+func TestEditChoosesAFreeVolumeName(t *testing.T) {
+	t.Parallel()
+	in := pod("    command: [kube-apiserver]\n  - name: side\n    volumeMounts: [{name: k8s-audit-2, mountPath: /x}]\n  volumes:\n  - {name: k8s-audit, emptyDir: {}}\n")
+	out, change := mustEdit(t, []byte(in), enabled("r1"))
+	if got := change.Volumes[0].Name; got != "k8s-audit-3" {
+		t.Errorf("named %q:\n%s", got, out)
+	}
+	checkRoundTrips(t, []byte(in), out, change)
+}
+
+// TestProveIsASecondOpinion gives the proof results that an editor without mistakes never makes.
+func TestProveIsASecondOpinion(t *testing.T) {
+	t.Parallel()
+	in := "{\"metadata\":{},\"spec\":{\"containers\":[{\"command\":[\"kube-apiserver\",\"--v=2\"]}]}}"
+	m, err := ParseManifest([]byte(in))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		out    string
+		intent Intent
+		want   string
+	}{
+		"nothing to prove":          {in, Intent{}, ""},
+		"YAML in the place of JSON": {strings.ReplaceAll(in, "\"kube-apiserver\"", "kube-apiserver"), Intent{}, "not be JSON"},
+		"a flag that is missing":    {in, Intent{Flags: []Flag{{Name: "x", Value: "y"}}}, "--x would be"},
+		"another flag changed":      {strings.ReplaceAll(in, "--v=2", "--v=3"), Intent{}, "another flag"},
+		"an annotation missing":     {in, Intent{Annotations: map[string]string{"a": "b"}}, "annotation"},
+		"a mount missing":           {in, Intent{Volumes: []Volume{LogVolume()}}, "not be mounted"},
+		"something broken":          {"{", Intent{}, "does not parse"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tree, err := decode([]byte(tc.out))
+			if err != nil {
+				tree = nil
+			}
+			err = prove(m, []byte(tc.out), any(tree), tc.intent)
+			if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }

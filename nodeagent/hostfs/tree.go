@@ -111,7 +111,7 @@ func (f *FS) removeAll(name, below string) error {
 	if err != nil {
 		return err
 	}
-	if limit == "/" || !strings.HasPrefix(p.path(), limit+"/") {
+	if !strings.HasPrefix(p.path(), limit+"/") { // below "/" nothing is allowed: no path begins with "//"
 		return fmt.Errorf("%w: %q is not below %q", ErrOutside, p.path(), limit)
 	}
 	if err := f.removeTree(p.dir(), p.name); err != nil {
