@@ -84,7 +84,9 @@ type ClusterStatus struct {
 	// Sink is the URL the apiservers post to, without credentials.
 	Sink string `json:"sink,omitempty"`
 	// Revision is the one that all nodes shall have; with mixed versions the newest node's.
-	Revision   string             `json:"revision,omitempty"`
+	Revision string `json:"revision,omitempty"`
+	// Fence is the highest permit given so far. Numbers go on from here although the plans that held them are gone.
+	Fence      int64              `json:"fence,omitempty"`
 	Nodes      []NodeSummary      `json:"nodes,omitempty"`
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
