@@ -31,14 +31,14 @@ type draft struct {
 func (m *memory) decide(w *world) outcome {
 	membership := detect.ControlPlane(w.evidence.Nodes, w.evidence.Apiservers)
 	d := m.draft(w, membership.Members)
-	in := m.question(w, d, membership)
+	in := question(w, d, membership)
 	in.Calm = m.calm.Observe(w.now, in)
 	decision := m.afterwards(w.now, in, rollout.Decide(in))
 
 	out := outcome{
 		plans:      permitted(w, d.plans, decision),
 		gone:       goneNodes(w, membership.Members),
-		grants:     decision.Action == rollout.Grant,
+		acts:       decision.Action != rollout.None,
 		retryAfter: soonest(d.address.RetryAfter, decision.RetryAfter),
 	}
 	if d.blocked != nil && d.blocked.Reason == reason.AnotherRelease {
@@ -46,6 +46,7 @@ func (m *memory) decide(w *world) outcome {
 	}
 	out.label, out.unlabel = relabel(w, d, membership, decision)
 	out.status = summarise(w, d, membership, decision)
+	out.status.Fence = max(in.HighestFence(), decision.Permit.Fence)
 	return out
 }
 
@@ -161,8 +162,8 @@ func plannedAddress(w *world) string {
 }
 
 // question puts the state of the rollout into the words of package rollout.
-func (m *memory) question(w *world, d draft, membership detect.Membership) rollout.Input {
-	in := rollout.Input{Others: map[string]rollout.Health{}, Fence: m.fence}
+func question(w *world, d draft, membership detect.Membership) rollout.Input {
+	in := rollout.Input{Others: map[string]rollout.Health{}, Fence: w.previous.Fence}
 	planned := map[string]*wire.Plan{}
 	for _, p := range d.plans {
 		planned[p.Node.Name] = p

@@ -83,8 +83,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		return reconcile.Result{}, nil
 	}
 	out := r.memory.decide(w)
-	if out.grants {
-		// A cache may not have seen the last permit yet.
+	if out.acts {
+		// A cache may not have seen the last permit yet, or show what was before it.
 		if err := r.readDocuments(ctx, r.Live, w); err != nil {
 			return reconcile.Result{}, err
 		}
@@ -98,7 +98,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	r.memory.remember(out.plans)
 	return reconcile.Result{RequeueAfter: soonest(out.retryAfter, surveyEvery)}, nil
 }
 

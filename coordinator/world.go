@@ -62,25 +62,15 @@ type outcome struct {
 	unlabel []detect.Node
 	// gone are names of nodes whose plan and status are to be deleted.
 	gone []string
-	// grants: a permit is given, which must not rest on what a cache knows.
-	grants bool
+	// acts: a permit is given or withdrawn, which must not rest on what a cache knows.
+	acts   bool
 	status wire.ClusterStatus
 	// retryAfter is when to look again without any change in the world; zero for never.
 	retryAfter time.Duration
 }
 
-// memory is what the coordinator keeps in its head: clocks and the highest number given. Losing it delays, and no more.
+// memory is what the coordinator keeps in its head: clocks. Losing it delays, and no more.
 type memory struct {
 	address sink.Debouncer
 	calm    rollout.Calm
-	fence   int64
-}
-
-// remember keeps the highest number given, for the case that the only document that held it goes with its node.
-func (m *memory) remember(plans []*wire.Plan) {
-	for _, p := range plans {
-		if p.Permit != nil {
-			m.fence = max(m.fence, p.Permit.Fence)
-		}
-	}
 }

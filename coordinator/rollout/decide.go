@@ -60,6 +60,10 @@ type Decision struct {
 }
 
 // Decide takes one step. Doing what it says and asking again goes on until the action is None.
+//
+// An action must not rest on an old view: before it is carried out, Decide has to be asked again with plans and statuses that
+// were read from the API server after the last action. A cache may still show what was before a permit as if it were the
+// answer to it.
 func Decide(in Input) Decision {
 	slices.SortFunc(in.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range in.Nodes {
@@ -78,8 +82,8 @@ func (in *Input) holder(n *Node) Decision {
 	if n.answered() {
 		return withdraw(n, "node %s has answered for its permit: %s", n.Name, n.Status.Phase)
 	}
-	if n.Permit.Revision == n.Revision {
-		return Decision{Reason: reason.NodeChanging, Message: fmt.Sprintf("node %s may change now; the others wait", n.Name)}
+	if n.Permit.Revision == n.Revision && !n.outnumbered() {
+		return in.waitFor(n)
 	}
 	// The plan changed under the holder. It keeps its turn, for the new plan: taking the turn away would let another node begin
 	// while this one may have just begun.
@@ -92,6 +96,27 @@ func (in *Input) holder(n *Node) Decision {
 		}
 	}
 	return in.grant(n)
+}
+
+// outnumbered: the agent has acted on a higher number, as after the loss of all plans, and will not act on this one.
+func (n *Node) outnumbered() bool {
+	return n.standing() == waiting && n.Status.Fence > n.Permit.Fence
+}
+
+// waitFor is the step while the holder has a permit for its plan. Before it begins, the permit is taken back where another
+// apiserver is not ready any more: agents look at their own only.
+func (in *Input) waitFor(n *Node) Decision {
+	if n.standing() == waiting {
+		if d, ok := in.othersHealthy(n); !ok {
+			d.Action, d.Node = Withdraw, n.Name
+			return d
+		}
+	}
+	message := fmt.Sprintf("node %s may change now; the others wait", n.Name)
+	if s := n.Status; n.standing() == waiting && s.Reason != reason.WaitingForPermit && s.Reason != reason.Drifted && s.Reason != reason.CredentialsChanged {
+		message += fmt.Sprintf("; it is held up: %s: %s", s.Reason, s.Message)
+	}
+	return Decision{Reason: reason.NodeChanging, Message: message}
 }
 
 func withdraw(n *Node, format string, args ...any) Decision {
@@ -169,10 +194,19 @@ func rank(n *Node) int {
 // healthy asks whether the candidate's apiserver may be restarted: every apiserver must be ready. The candidate's own need
 // not be if an earlier change failed there, because then a new plan may be what brings it back.
 func (in *Input) healthy(candidate *Node) (Decision, bool) {
+	if d, ok := in.othersHealthy(candidate); !ok {
+		return d, false
+	}
+	if candidate.Health != Ready && !candidate.stumbled() {
+		return Decision{Reason: reason.WaitingForHealth, Message: fmt.Sprintf("the apiserver on node %s is %s", candidate.Name, candidate.Health)}, false
+	}
+	return Decision{}, true
+}
+
+func (in *Input) othersHealthy(candidate *Node) (Decision, bool) {
 	var not []string
 	for i := range in.Nodes {
-		n := &in.Nodes[i]
-		if n.Health != Ready && (n.Name != candidate.Name || !n.stumbled()) {
+		if n := &in.Nodes[i]; n.Health != Ready && n.Name != candidate.Name {
 			not = append(not, fmt.Sprintf("the apiserver on node %s is %s", n.Name, n.Health))
 		}
 	}

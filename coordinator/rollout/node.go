@@ -109,21 +109,20 @@ func (n *Node) stumbled() bool {
 }
 
 // answered reports whether the holder of a permit has answered for it: this machine's agent, about the revision that it was
-// permitted, under the number that it was given. A refusal counts without the number, because nothing was touched.
+// permitted. The number in the status may be an earlier one, where the agent found that nothing was to be done under this
+// one; so an answer counts only in a status that is known to be newer than the permit (see [Decide]).
 func (n *Node) answered() bool {
 	s, p := n.Status, n.Permit
-	if n.standing() == silent || s.PlanRevision != p.Revision {
+	if n.standing() == silent || s.PlanRevision != p.Revision || s.Fence > p.Fence {
 		return false
 	}
 	switch s.Phase {
-	case wire.PhaseRefused:
-		return true
 	case wire.PhaseApplied:
-		return s.Fence == p.Fence && s.AppliedRevision == p.Revision
+		return s.AppliedRevision == p.Revision
 	case wire.PhaseReverted:
-		return s.Fence == p.Fence && s.AppliedRevision == "" && (p.Revision != n.Revision || !n.Enabled)
-	case wire.PhaseRolledBack, wire.PhaseFailed:
-		return s.Fence == p.Fence
+		return s.AppliedRevision == "" && (p.Revision != n.Revision || !n.Enabled)
+	case wire.PhaseRolledBack, wire.PhaseFailed, wire.PhaseRefused:
+		return true
 	default:
 		return false
 	}
