@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -290,7 +291,8 @@ func TestEditShapes(t *testing.T) {
 }
 
 func reasonOf(err error) string {
-	if known, ok := err.(*NotUnderstoodError); ok { //nolint:errorlint // never wrapped here
+	var known *NotUnderstoodError
+	if errors.As(err, &known) {
 		return string(known.Reason) + ": " + known.Detail
 	}
 	return err.Error()
