@@ -147,7 +147,7 @@ func mainJob(t *testing.T, s *scene) {
 func (s *scene) startSleeper(t *testing.T) {
 	t.Helper()
 	s.apply(t, "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")
-	must(t, stage.Until(within(t, time.Minute), "the namespace has its ServiceAccount", func(ctx ctx) (bool, error) {
+	must(t, stage.Until(within(t, 3*time.Minute), "the namespace has its ServiceAccount", func(ctx ctx) (bool, error) {
 		_, err := s.Kubectl(ctx, "-n", "shop", "get", "serviceaccount", "default")
 		return err == nil, err
 	}))

@@ -39,7 +39,7 @@ func rolledBack(t *testing.T, s *scene) {
 	s.kubectl(t, "get", "--raw", "/readyz")
 	s.reason(t, reason.NodeFailed)
 
-	_, err = s.Exec(t.Context(), node, "rmdir", auditLog)
+	_, err = s.Exec(t.Context(), node, "rm", "-rf", auditLog)
 	must(t, err)
 	s.install(t, stage.Values{"enabled": false})
 	_, err = s.WaitReason(within(t, oneRestart), reason.Disabled)

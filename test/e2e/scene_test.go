@@ -15,8 +15,9 @@ import (
 
 // Times that scenarios wait, each far above what was measured, so that only what hangs runs into them.
 const (
-	// oneRestart is one change of one node: 45 s of restart with a manifest that has the default grace period, and reports.
-	oneRestart = 4 * time.Minute
+	// oneRestart is one change of one node: 45 s of restart with a manifest that has the default grace period, and then the
+	// controller-manager and the scheduler, which lose their leases and are restarted by the kubelet with a growing delay.
+	oneRestart = 6 * time.Minute
 	// delivery is from a request to its event at the receiver: batches go out every 5 s.
 	delivery = 30 * time.Second
 	// decision is what the coordinator takes to see a change and say what it means.

@@ -35,7 +35,7 @@ type images struct {
 // given what is there.
 func findImages(folder string) (images, error) {
 	found := images{archives: Archives{}}
-	paths, err := filepath.Glob(filepath.Join(folder, "*-"+runtime.GOARCH+".tar"))
+	paths, err := filepath.Glob(filepath.Join(folder, imageFile("*")))
 	if err != nil {
 		return found, err
 	}
@@ -55,6 +55,9 @@ func findImages(folder string) (images, error) {
 	}
 	return found, nil
 }
+
+// imageFile is what make images calls an image's archive for this machine's architecture.
+func imageFile(image string) string { return image + "-" + runtime.GOARCH + ".tar" }
 
 // archiveTags reads the image names of a docker archive.
 func archiveTags(path string) ([]string, error) {
