@@ -80,6 +80,22 @@ func TestThreeControlPlanes(t *testing.T) {
 		}
 		s.canary(t)
 	})
+	s.act(t, "a control plane that joins is enabled, and none of the others restarts", func(t *testing.T) {
+		begin := time.Now()
+		must(t, s.Join(within(t, 3*time.Minute), "cp4"))
+		_, err := s.WaitNode(within(t, oneRestart), "cp4", "is applied", func(n wire.NodeStatus) bool { return n.Phase == wire.PhaseApplied })
+		must(t, err)
+		s.ready(t, decision)
+		s.restarts(t, begin, 0)
+		s.canary(t)
+	})
+	s.act(t, "of a node that leaves, no plan and no status stays", func(t *testing.T) {
+		s.kubectl(t, "delete", "node", "cp4")
+		must(t, stage.Until(within(t, decision), "the node's ConfigMaps are gone", func(ctx ctx) (bool, error) {
+			out, err := s.Kubectl(ctx, "-n", stage.ReleaseNamespace, "get", "configmaps", "-o", "name")
+			return err == nil && !strings.Contains(out, "cp4"), err
+		}))
+	})
 }
 
 // manifests are the apiservers' manifests by node.

@@ -105,6 +105,18 @@ func attach(ctx context.Context, l *lab.Lab, o Options) (*Stage, error) {
 	return s, s.loadImages(ctx)
 }
 
+// Join boots one more control plane and makes it a node of the stage, with the images on it.
+func (s *Stage) Join(ctx context.Context, name string) error {
+	if _, err := s.Lab.Join(ctx, name); err != nil {
+		return err
+	}
+	var err error
+	if s.hosts, err = runningHosts(s.Lab); err != nil {
+		return err
+	}
+	return s.loadImages(ctx)
+}
+
 // Close takes everything down: the receiver and the lab.
 func (s *Stage) Close(ctx context.Context) error {
 	var errs []error
