@@ -81,7 +81,7 @@ func (c *Cache) overlay(ctx context.Context, r Recipe, dir string) (string, erro
 func (c *Cache) golang(ctx context.Context, r Recipe, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join(c.modules, r.Dir)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off") // flags of the user's own may be unknown to an old toolchain
 	if r.Toolchain != "" {
 		cmd.Env = append(cmd.Env, "GOTOOLCHAIN="+r.Toolchain)
 	}
