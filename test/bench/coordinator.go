@@ -26,7 +26,7 @@ type Crowd struct {
 // Coordinator puts so many nodes into the API that the cluster looks large, gives the coordinator time to take them in,
 // and returns its memory. The nodes have no machine behind them, and stay: the cluster is of no use afterwards.
 func Coordinator(ctx context.Context, s *stage.Stage, c Crowd, d time.Duration, say func(string, ...any)) ([]Figure, error) {
-	alone, _, err := coordinatorResident(s)
+	alone, err := coordinatorResident()
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func Coordinator(ctx context.Context, s *stage.Stage, c Crowd, d time.Duration, 
 	var most int64
 	var now []float64
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		resident, _, err := coordinatorResident(s)
+		resident, err := coordinatorResident()
 		if err != nil {
 			return nil, err
 		}
@@ -54,14 +54,13 @@ func Coordinator(ctx context.Context, s *stage.Stage, c Crowd, d time.Duration, 
 	}}, nil
 }
 
-// coordinatorResident finds the coordinator on any host; it has a network namespace of its own.
-func coordinatorResident(s *stage.Stage) (bytes int64, pid int, err error) {
-	pid, err = stage.PIDOf(coordinatorProgram)
+// coordinatorResident is the memory of the only coordinator on this machine.
+func coordinatorResident() (int64, error) {
+	pid, err := stage.PIDOf(coordinatorProgram)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	bytes, err = stage.ResidentBytes(pid)
-	return bytes, pid, err
+	return stage.ResidentBytes(pid)
 }
 
 // create makes the nodes, and the mirror Pods of the control planes' apiservers.

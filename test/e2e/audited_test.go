@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+
 	"k8s-audit-enabler.io/test/e2e/stage"
 	"k8s-audit-enabler.io/test/receiver"
 )
@@ -67,7 +67,8 @@ func TestAuditedBefore(t *testing.T) {
 	must(t, s.WriteHost(node, userPolicyPath, userPolicy))
 	must(t, s.WriteHost(node, userWebhookPath, userWebhook))
 
-	s.act(t, "somebody else's webhook is not touched", func(t *testing.T) {
+	t.Run("somebody else's webhook is not touched", func(t *testing.T) {
+		defer s.act(t)()
 		audited := auditedManifest(t, plain, true)
 		s.rewrite(t, node, audited)
 		begin := time.Now()
@@ -83,7 +84,8 @@ func TestAuditedBefore(t *testing.T) {
 		s.restarts(t, begin, 0)
 	})
 	audited := auditedManifest(t, plain, false)
-	s.act(t, "the user's policy and log are kept, and the webhook is added", func(t *testing.T) {
+	t.Run("the user's policy and log are kept, and the webhook is added", func(t *testing.T) {
+		defer s.act(t)()
 		s.rewrite(t, node, audited)
 		begin := time.Now()
 		s.ready(t, oneRestart)
@@ -106,14 +108,16 @@ func TestAuditedBefore(t *testing.T) {
 		}
 		s.restarts(t, begin, 1)
 	})
-	s.act(t, "what the user's policy logs arrives, and is still in the user's log", func(t *testing.T) {
+	t.Run("what the user's policy logs arrives, and is still in the user's log", func(t *testing.T) {
+		defer s.act(t)()
 		s.kubectl(t, "create", "configmap", "mine")
 		e := s.event(t, receiver.Verb("create"), receiver.Object("configmaps", "default", "mine"))
 		if !strings.Contains(s.host(t, node, userLogPath), string(e.AuditID)) {
 			t.Error("the event is not in the user's log")
 		}
 	})
-	s.act(t, "disabled, the user's manifest is byte for byte what it was", func(t *testing.T) {
+	t.Run("disabled, the user's manifest is byte for byte what it was", func(t *testing.T) {
+		defer s.act(t)()
 		s.install(t, stage.Values{"enabled": false})
 		_, err := s.WaitReason(within(t, oneRestart), reason.Disabled)
 		must(t, err)

@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+
 	"k8s-audit-enabler.io/test/e2e/stage"
 	"k8s-audit-enabler.io/test/receiver"
 )
@@ -27,14 +27,16 @@ func TestOneControlPlane(t *testing.T) {
 	etc := s.snapshot(t, node, "/etc/kubernetes")
 	begin := time.Now()
 
-	s.act(t, "nothing is touched while the configuration cannot be carried out", func(t *testing.T) {
+	t.Run("nothing is touched while the configuration cannot be carried out", func(t *testing.T) {
+		defer s.act(t)()
 		untouchable(t, s)
 		if diff := cmp.Diff(etc, s.snapshot(t, node, "/etc/kubernetes")); diff != "" {
 			t.Errorf("files under /etc/kubernetes changed (-before +after):\n%s", diff)
 		}
 		s.restarts(t, begin, 0)
 	})
-	s.act(t, "it goes on by itself once the sink's Service is there, with one restart", func(t *testing.T) {
+	t.Run("it goes on by itself once the sink's Service is there, with one restart", func(t *testing.T) {
+		defer s.act(t)()
 		must(t, s.ServeSink(t.Context(), ""))
 		status := s.ready(t, oneRestart)
 		if got := s.Label(within(t, time.Minute), node, wire.LabelNodeAgent); got != wire.LabelNodeAgentValue {
@@ -45,26 +47,48 @@ func TestOneControlPlane(t *testing.T) {
 		}
 		s.restarts(t, begin, 1)
 	})
-	s.act(t, "the manifest differs only by what was added", func(t *testing.T) {
+	t.Run("the manifest differs only by what was added", func(t *testing.T) {
+		defer s.act(t)()
 		onlyAdditions(t, before, s.host(t, node, stage.ManifestPath))
 	})
-	s.act(t, "a canary sent to the apiserver arrives", func(t *testing.T) { s.canary(t) })
-	s.act(t, "the status says that events flow", func(t *testing.T) {
+	t.Run("a canary sent to the apiserver arrives", func(t *testing.T) {
+		defer s.act(t)()
+		s.canary(t)
+	})
+	t.Run("the status says that events flow", func(t *testing.T) {
+		defer s.act(t)()
 		_, err := s.WaitNode(within(t, 2*time.Minute), node, "sees its events flow", func(n wire.NodeStatus) bool {
 			c := stage.Condition(n.Conditions, reason.AuditFlowing)
 			return c.Status == "True" && c.Reason == reason.Delivered
 		})
 		must(t, err)
 	})
-	s.act(t, "a Secret, a Pod and an exec into it are seen at the receiver, the Secret's content is not", func(t *testing.T) {
+	t.Run("a Secret, a Pod and an exec into it are seen at the receiver, the Secret's content is not", func(t *testing.T) {
+		defer s.act(t)()
 		mainJob(t, s)
 	})
-	s.act(t, "the fields that detection rules read are there", func(t *testing.T) { detectionRules(t, s) })
-	s.act(t, "no Secret's content ever arrived", func(t *testing.T) { noSecrets(t, s) })
-	s.act(t, "a second release refuses to share the cluster", func(t *testing.T) { secondRelease(t, s) })
-	s.act(t, "a disk that cannot be written leaves the old files and says so, and is tried again", func(t *testing.T) { unwritable(t, s) })
-	s.act(t, "an apiserver that does not start is taken back, with its last words", func(t *testing.T) { rolledBack(t, s) })
-	s.act(t, "disabled, the files are byte for byte what they were", func(t *testing.T) {
+	t.Run("the fields that detection rules read are there", func(t *testing.T) {
+		defer s.act(t)()
+		detectionRules(t, s)
+	})
+	t.Run("no Secret's content ever arrived", func(t *testing.T) {
+		defer s.act(t)()
+		noSecrets(t, s)
+	})
+	t.Run("a second release refuses to share the cluster", func(t *testing.T) {
+		defer s.act(t)()
+		secondRelease(t, s)
+	})
+	t.Run("a disk that cannot be written leaves the old files and says so, and is tried again", func(t *testing.T) {
+		defer s.act(t)()
+		unwritable(t, s)
+	})
+	t.Run("an apiserver that does not start is taken back, with its last words", func(t *testing.T) {
+		defer s.act(t)()
+		rolledBack(t, s)
+	})
+	t.Run("disabled, the files are byte for byte what they were", func(t *testing.T) {
+		defer s.act(t)()
 		s.install(t, stage.Values{"enabled": false})
 		_, err := s.WaitReason(within(t, oneRestart), reason.Disabled)
 		must(t, err)
@@ -72,7 +96,8 @@ func TestOneControlPlane(t *testing.T) {
 			t.Errorf("manifest (-before +after):\n%s", diff)
 		}
 	})
-	s.act(t, "helm uninstall leaves nothing behind", func(t *testing.T) {
+	t.Run("helm uninstall leaves nothing behind", func(t *testing.T) {
+		defer s.act(t)()
 		must(t, s.Uninstall(within(t, 2*time.Minute), "--wait"))
 		if diff := cmp.Diff(etc, s.snapshot(t, node, "/etc/kubernetes")); diff != "" {
 			t.Errorf("files under /etc/kubernetes (-before +after):\n%s", diff)
@@ -111,7 +136,7 @@ func onlyAdditions(t *testing.T, before, after string) {
 }
 
 // mainJob does what the product is for: things happen, and are seen.
-func mainJob(t *testing.T, s *scene) {
+func mainJob(t *testing.T, s *scene) { //nolint:thelper // an act, whose lines matter
 	s.startSleeper(t)
 	begin := time.Now()
 	s.kubectl(t, "-n", "shop", "create", "secret", "generic", "till", "--from-literal=key="+marker)
@@ -156,7 +181,7 @@ func (s *scene) startSleeper(t *testing.T) {
 }
 
 // noSecrets looks for the Secret's content among all that arrived: as text, and as any alignment of base64.
-func noSecrets(t *testing.T, s *scene) {
+func noSecrets(t *testing.T, s *scene) { //nolint:thelper // an act, whose lines matter
 	if n := s.Receiver.Stats().Forgotten; n > 0 {
 		t.Fatalf("the receiver has forgotten %d events, so that nothing can be said", n)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+
 	"k8s-audit-enabler.io/test/e2e/stage"
 )
 
@@ -22,7 +23,7 @@ var sinkServices = map[string]struct{ spec, reason string }{
 
 // untouchable installs the release with everything wrong that can be put right while it is there, one after the other. It
 // ends with the values' defaults, and the sink's Service missing.
-func untouchable(t *testing.T, s *scene) {
+func untouchable(t *testing.T, s *scene) { //nolint:thelper // an act, whose lines matter
 	t.Run("helm refuses a misspelt value", func(t *testing.T) {
 		err := s.Install(within(t, time.Minute), stage.Values{"sink": stage.Values{"sevrice": stage.Values{"name": "x"}}})
 		if err == nil || !strings.Contains(err.Error(), "sevrice") {
@@ -75,7 +76,7 @@ func untouchable(t *testing.T, s *scene) {
 }
 
 // secondRelease installs another release beside the first, which must refuse and leave the first one's nodes alone.
-func secondRelease(t *testing.T, s *scene) {
+func secondRelease(t *testing.T, s *scene) { //nolint:thelper // an act, whose lines matter
 	begin := time.Now()
 	node := s.Nodes()[0]
 	manifest := s.host(t, node, stage.ManifestPath)
@@ -102,7 +103,7 @@ func secondRelease(t *testing.T, s *scene) {
 
 // unwritable asks for another policy while the folder of our files is on a full file system, and then on a read-only one,
 // and at last on its own again.
-func unwritable(t *testing.T, s *scene) {
+func unwritable(t *testing.T, s *scene) { //nolint:thelper // an act, whose lines matter
 	node := s.Nodes()[0]
 	const folder = "/var/lib/k8s_audit"
 	applied := s.ready(t, decision).Nodes[0].AppliedRevision

@@ -5,9 +5,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+
 	"k8s-audit-enabler.io/test/e2e/stage"
 )
 
@@ -16,7 +16,7 @@ const auditLog = "/var/lib/k8s_audit/log/k8s_audit_events.log"
 
 // rolledBack enables on a host where the audit log's place is taken by a folder: no validation of a configuration sees
 // that, and the apiserver ends at once with "is a directory". It begins and ends with a release that is disabled.
-func rolledBack(t *testing.T, s *scene) {
+func rolledBack(t *testing.T, s *scene) { //nolint:thelper // an act, whose lines matter
 	node := s.Nodes()[0]
 	before := s.host(t, node, stage.ManifestPath)
 	_, err := s.Exec(t.Context(), node, "sh", "-c", "rm -rf "+auditLog+" && mkdir -p "+auditLog)

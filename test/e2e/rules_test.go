@@ -166,7 +166,7 @@ spec: {replicas: 0, selector: {matchLabels: {a: b}}, template: {metadata: {label
 `
 
 // detectionRules performs the action behind each rule, all at first, and then finds the events: batches take 5 s each.
-func detectionRules(t *testing.T, s *scene) {
+func detectionRules(t *testing.T, s *scene) { //nolint:thelper // an act, whose lines matter
 	s.apply(t, ruleProps)
 	begin := time.Now()
 	table := rules()

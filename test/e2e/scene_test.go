@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s-audit-enabler.io/internal/wire"
+
 	"k8s-audit-enabler.io/test/e2e/stage"
 	"k8s-audit-enabler.io/test/receiver"
 )
@@ -28,6 +29,8 @@ const (
 type scene struct {
 	*stage.Stage
 	starts *stage.Starts
+	// failed is set by the first act that fails.
+	failed bool
 }
 
 // play boots a cluster of n control planes for a test and takes it down after it.
@@ -62,18 +65,20 @@ func play(t *testing.T, o stage.Options) *scene {
 	return &scene{Stage: s, starts: starts}
 }
 
-// act runs one sub-test and, when it failed, shows what the parts were doing and ends the whole scenario: what follows
-// stands on it.
-func (s *scene) act(t *testing.T, sentence string, f func(t *testing.T)) {
+// act begins a sub-test of a scene; the function that it returns is deferred. An act that failed shows what the parts were
+// doing, and those after it are skipped: they would stand on it.
+func (s *scene) act(t *testing.T) (end func()) {
 	t.Helper()
-	at := time.Now()
-	ok := t.Run(sentence, f)
-	t.Logf("%6.1f s  %s", time.Since(at).Seconds(), sentence)
-	if !ok {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	if s.failed {
+		t.Skip("an act before this one failed")
+	}
+	return func() {
+		if s.failed = t.Failed(); !s.failed {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()
 		t.Log(s.Diagnose(ctx))
-		t.FailNow()
 	}
 }
 

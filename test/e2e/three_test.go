@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s.io/client-go/rest"
-
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+	"k8s.io/client-go/rest"
+
 	"k8s-audit-enabler.io/test/e2e/stage"
 )
 
@@ -24,13 +24,15 @@ func TestThreeControlPlanes(t *testing.T) {
 	pace := stage.Values{"rollout": stage.Values{"sinkDebounce": "15s"}}
 	var revision string
 
-	s.act(t, "enabling restarts each apiserver once, one at a time, and no request fails", func(t *testing.T) {
+	t.Run("enabling restarts each apiserver once, one at a time, and no request fails", func(t *testing.T) {
+		defer s.act(t)()
 		watch := s.unnoticed(t)
 		s.install(t, pace)
 		revision = s.revision(t, "", 3*oneRestart)
 		watch(1)
 	})
-	s.act(t, "every node has its label, and its own status", func(t *testing.T) {
+	t.Run("every node has its label, and its own status", func(t *testing.T) {
+		defer s.act(t)()
 		for _, node := range s.Nodes() {
 			if got := s.Label(within(t, time.Minute), node, wire.LabelNodeAgent); got != wire.LabelNodeAgentValue {
 				t.Errorf("label of %s is %q", node, got)
@@ -42,15 +44,20 @@ func TestThreeControlPlanes(t *testing.T) {
 			}
 		}
 	})
-	s.act(t, "every apiserver delivers", func(t *testing.T) { s.canary(t) })
-	s.act(t, "another policy restarts each apiserver once", func(t *testing.T) {
+	t.Run("every apiserver delivers", func(t *testing.T) {
+		defer s.act(t)()
+		s.canary(t)
+	})
+	t.Run("another policy restarts each apiserver once", func(t *testing.T) {
+		defer s.act(t)()
 		watch := s.unnoticed(t)
 		s.install(t, pace.With(customPolicy(policyLogging("/changed"))))
 		revision = s.revision(t, revision, 3*oneRestart)
 		watch(1)
 		s.canary(t)
 	})
-	s.act(t, "a sink's Service that vanishes reverts nothing", func(t *testing.T) {
+	t.Run("a sink's Service that vanishes reverts nothing", func(t *testing.T) {
+		defer s.act(t)()
 		begin := time.Now()
 		manifests := s.manifests(t)
 		must(t, s.RemoveSink(within(t, time.Minute)))
@@ -64,7 +71,8 @@ func TestThreeControlPlanes(t *testing.T) {
 		s.ready(t, decision)
 		s.restarts(t, begin, 0)
 	})
-	s.act(t, "a sink's address that flaps reaches the apiservers in one rollout", func(t *testing.T) {
+	t.Run("a sink's address that flaps reaches the apiservers in one rollout", func(t *testing.T) {
+		defer s.act(t)()
 		watch := s.unnoticed(t)
 		const last = "10.96.77.5"
 		for _, ip := range []string{"10.96.77.2", "10.96.77.3", "10.96.77.4", last} {
@@ -80,7 +88,8 @@ func TestThreeControlPlanes(t *testing.T) {
 		}
 		s.canary(t)
 	})
-	s.act(t, "a control plane that joins is enabled, and none of the others restarts", func(t *testing.T) {
+	t.Run("a control plane that joins is enabled, and none of the others restarts", func(t *testing.T) {
+		defer s.act(t)()
 		begin := time.Now()
 		must(t, s.Join(within(t, 3*time.Minute), "cp4"))
 		_, err := s.WaitNode(within(t, oneRestart), "cp4", "is applied", func(n wire.NodeStatus) bool { return n.Phase == wire.PhaseApplied })
@@ -89,7 +98,8 @@ func TestThreeControlPlanes(t *testing.T) {
 		s.restarts(t, begin, 0)
 		s.canary(t)
 	})
-	s.act(t, "of a node that leaves, no plan and no status stays", func(t *testing.T) {
+	t.Run("of a node that leaves, no plan and no status stays", func(t *testing.T) {
+		defer s.act(t)()
 		s.kubectl(t, "delete", "node", "cp4")
 		must(t, stage.Until(within(t, decision), "the node's ConfigMaps are gone", func(ctx ctx) (bool, error) {
 			out, err := s.Kubectl(ctx, "-n", stage.ReleaseNamespace, "get", "configmaps", "-o", "name")

@@ -135,7 +135,9 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		r.take(w, req)
 	case PathStats:
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(r.Stats())
+		if err := json.NewEncoder(w).Encode(r.Stats()); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
 	default:
 		http.NotFound(w, req)
 	}

@@ -41,17 +41,17 @@ func run(ctx context.Context, p *progress, nodes int) error {
 	if err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 
-	p.title("Booting %s, built from source where the cache has none", plural(nodes, "real kubeadm control plane"))
-	o := stage.Options{Nodes: nodes, Dir: dir, Log: p.step}
+	p.titlef("Booting %s, built from source where the cache has none", plural(nodes, "real kubeadm control plane"))
+	o := stage.Options{Nodes: nodes, Dir: dir, Log: p.stepf}
 	l, s, err := stage.Raise(ctx, o)
 	if err != nil {
 		return errors.Join(err, takeDown(p, l))
 	}
 	show := demonstration{Stage: s, progress: p}
 	if err := show.play(ctx); err != nil {
-		p.step("the cluster is left as it is; see it with KUBECONFIG=%s, remove it with make lab-down", s.Kubeconfig)
+		p.stepf("the cluster is left as it is; see it with KUBECONFIG=%s, remove it with make lab-down", s.Kubeconfig)
 		return err
 	}
 	show.farewell()
@@ -63,7 +63,7 @@ func takeDown(p *progress, l *lab.Lab) error {
 	if l == nil {
 		return nil
 	}
-	p.step("taking down what was booted")
+	p.stepf("taking down what was booted")
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return l.Down(ctx)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"k8s-audit-enabler.io/internal/wire"
+
 	"k8s-audit-enabler.io/test/e2e/stage"
 	"k8s-audit-enabler.io/test/lab/parts"
 	"k8s-audit-enabler.io/test/receiver"
@@ -24,23 +25,23 @@ type demonstration struct {
 const receiverImage = "localhost/lab/receiver:1"
 
 func (d demonstration) play(ctx context.Context) error {
-	d.title("Deploying a receiver of audit events as the Service %s/%s", stage.SinkNamespace, stage.SinkService)
+	d.titlef("Deploying a receiver of audit events as the Service %s/%s", stage.SinkNamespace, stage.SinkService)
 	if err := d.deployReceiver(ctx); err != nil {
 		return err
 	}
-	d.title("helm install %s charts/k8s-audit-enabler --namespace %s", stage.ReleaseName, stage.ReleaseNamespace)
+	d.titlef("helm install %s charts/k8s-audit-enabler --namespace %s", stage.ReleaseName, stage.ReleaseNamespace)
 	if err := d.Install(ctx, nil); err != nil {
 		return err
 	}
-	d.step("installed; the status, as it changes:")
+	d.stepf("installed; the status, as it changes:")
 	if err := d.follow(ctx); err != nil {
 		return err
 	}
-	d.title("Doing something to be seen")
+	d.titlef("Doing something to be seen")
 	if err := d.act(ctx); err != nil {
 		return err
 	}
-	d.title("What the receiver got")
+	d.titlef("What the receiver got")
 	return d.events(ctx)
 }
 
@@ -68,7 +69,7 @@ func (d demonstration) deployReceiver(ctx context.Context) error {
 	if _, err := d.Kubectl(ctx, "-n", stage.SinkNamespace, "rollout", "status", "deployment/"+stage.SinkService, "--timeout=120s"); err != nil {
 		return err
 	}
-	d.step("the receiver runs")
+	d.stepf("the receiver runs")
 	return nil
 }
 
@@ -105,16 +106,16 @@ func (d demonstration) follow(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return fmt.Errorf("wait for the status to become ready: %w; last: %s", ctx.Err(), said)
 		case err != nil && said != "" && !away:
-			d.step("the API does not answer: its apiserver restarts with the new settings")
+			d.stepf("the API does not answer: its apiserver restarts with the new settings")
 			away = true
 		case err == nil:
 			if away {
-				d.step("the API answers again")
+				d.stepf("the API answers again")
 				away = false
 			}
 			if now := describe(status, flat); now != said {
 				said = now
-				d.step("%s", now)
+				d.stepf("%s", now)
 			}
 			if strings.EqualFold(flat[wire.FlatReady], "true") {
 				return nil
@@ -158,7 +159,7 @@ func (d demonstration) act(ctx context.Context) error {
 			return err
 		}
 		if args[0] != "wait" {
-			d.step("kubectl -n shop %s", strings.Join(brief(args), " "))
+			d.stepf("kubectl -n shop %s", strings.Join(brief(args), " "))
 		}
 	}
 	return nil
@@ -205,7 +206,7 @@ func (d demonstration) events(ctx context.Context) error {
 
 // farewell says what one can do now.
 func (d demonstration) farewell() {
-	d.print(`
+	d.printf(`
 The cluster keeps running. To look around:
 
   export KUBECONFIG=%s PATH=%s:$PATH

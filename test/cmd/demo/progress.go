@@ -17,26 +17,26 @@ type progress struct {
 
 func newProgress(out io.Writer) *progress { return &progress{out: out, start: time.Now()} }
 
-func (p *progress) print(format string, args ...any) {
+func (p *progress) printf(format string, args ...any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fmt.Fprintf(p.out, format, args...)
 }
 
-// title begins a chapter.
-func (p *progress) title(format string, args ...any) {
-	p.print("\n%s\n", fmt.Sprintf(format, args...))
+// titlef begins a chapter.
+func (p *progress) titlef(format string, args ...any) {
+	p.printf("\n%s\n", fmt.Sprintf(format, args...))
 }
 
-// step is something that has happened.
-func (p *progress) step(format string, args ...any) {
-	p.print("%7.1f s  %s\n", time.Since(p.start).Seconds(), fmt.Sprintf(format, args...))
+// stepf is something that has happened.
+func (p *progress) stepf(format string, args ...any) {
+	p.printf("%7.1f s  %s\n", time.Since(p.start).Seconds(), fmt.Sprintf(format, args...))
 }
 
 // line is text as it is.
-func (p *progress) line(text string) { p.print("           %s\n", text) }
+func (p *progress) line(text string) { p.printf("           %s\n", text) }
 
-func (p *progress) failed(err error) { p.print("\nThis did not work: %v\n", err) }
+func (p *progress) failed(err error) { p.printf("\nThis did not work: %v\n", err) }
 
 func plural(n int, what string) string {
 	if n == 1 {

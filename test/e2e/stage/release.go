@@ -20,7 +20,7 @@ type Values map[string]any
 
 // With returns the values with another set laid over them, nested maps merged.
 func (v Values) With(over Values) Values {
-	out := Values(maps.Clone(v))
+	out := maps.Clone(v)
 	if out == nil {
 		out = Values{}
 	}

@@ -2,16 +2,14 @@ package stage
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	"k8s-audit-enabler.io/internal/wire"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"k8s-audit-enabler.io/internal/wire"
 )
 
 // pollEvery is how often a wait looks again.
@@ -136,6 +134,5 @@ func Condition(conditions []metav1.Condition, kind string) metav1.Condition {
 
 // brief is a status in one line, for errors.
 func brief(status wire.ClusterStatus, flat map[string]string) string {
-	nodes, _ := json.Marshal(status.Nodes)
-	return fmt.Sprintf("ready=%s reason=%s message=%q nodes=%s", flat[wire.FlatReady], flat[wire.FlatReason], flat[wire.FlatMessage], nodes)
+	return fmt.Sprintf("ready=%s reason=%s message=%q nodes=%+v", flat[wire.FlatReady], flat[wire.FlatReason], flat[wire.FlatMessage], status.Nodes)
 }
