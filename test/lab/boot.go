@@ -62,6 +62,10 @@ func (h *Host) boot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	err = h.lab.group(h.name).setAside() // before the link is there, for which the init script waits
+	if err != nil {
+		return err
+	}
 	err = h.lab.connect(ctx, h, pid)
 	if err != nil {
 		return err
@@ -115,7 +119,7 @@ func (l *Lab) spawn(name, log string, environment []string, args ...string) erro
 	defer out.Close()
 	var join strings.Builder
 	join.WriteString(closeInherited)
-	for _, dir := range g.dirs() {
+	for _, dir := range g.joins() {
 		fmt.Fprintf(&join, "echo $$ > '%s/cgroup.procs' || exit 1\n", dir)
 	}
 	cmd := exec.Command("bash", append([]string{"-c", join.String() + `exec "$@"`, "spawn"}, args...)...)

@@ -83,18 +83,69 @@ func (g group) dirs() []string {
 	return dirs
 }
 
+// In version 2 a group that hands controllers down holds no process itself: the host's own root is then this group below
+// the one of its name, and what waits for the host outside of it sits in the other.
+const (
+	hostGroup   = "host"
+	waiterGroup = "waiter"
+)
+
+// joins lists the folders of the groups that a host's first process joins: the roots of its cgroup namespace.
+func (g group) joins() []string {
+	dirs := g.dirs()
+	for i, tree := range g.trees {
+		if tree.unified {
+			dirs[i] = filepath.Join(dirs[i], hostGroup)
+		}
+	}
+	return dirs
+}
+
+// setAside moves the processes that are not in a PID namespace of their own out of the host's root group.
+func (g group) setAside() error {
+	for _, tree := range g.trees {
+		if !tree.unified {
+			continue
+		}
+		for _, id := range g.processes() {
+			if len(namespaceIDs(id)) != 1 {
+				continue
+			}
+			file := filepath.Join(tree.dir, g.name, waiterGroup, "cgroup.procs")
+			err := os.WriteFile(file, []byte(strconv.Itoa(id)), 0)
+			if err != nil {
+				return fmt.Errorf("set process aside: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// handDown lets the groups below the folder use the controllers. What is not there or not allowed is then missed by the
+// kubelet, which says so.
+func handDown(dir string) {
+	for _, controller := range []string{"cpuset", "cpu", "io", "memory", "pids", "hugetlb"} {
+		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0)
+	}
+}
+
 // create makes the group in every hierarchy.
 func (g group) create() error {
 	for _, tree := range g.trees {
 		dir := filepath.Join(tree.dir, g.name)
-		if tree.unified { // what is not there or not allowed is then missed by the kubelet, which says so
-			for _, controller := range []string{"cpuset", "cpu", "io", "memory", "pids", "hugetlb"} {
-				_ = os.WriteFile(filepath.Join(tree.dir, "cgroup.subtree_control"), []byte("+"+controller), 0)
+		below := []string{dir}
+		if tree.unified {
+			below = append(below, filepath.Join(dir, hostGroup), filepath.Join(dir, waiterGroup))
+		}
+		for _, path := range below {
+			err := os.MkdirAll(path, 0o755)
+			if err != nil {
+				return fmt.Errorf("make control group: %w", err)
 			}
 		}
-		err := os.MkdirAll(dir, 0o755)
-		if err != nil {
-			return fmt.Errorf("make control group: %w", err)
+		if tree.unified {
+			handDown(tree.dir)
+			handDown(dir)
 		}
 		if strings.Contains(tree.options, "cpuset") { // version 1 begins with empty sets, and takes no process then
 			for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
@@ -134,31 +185,21 @@ func (g group) processes() []int {
 	return slices.Compact(ids)
 }
 
-// destroy kills every process of the group and removes it from every hierarchy. A group that is not there is fine.
+// destroy kills every process of the group and removes it from every hierarchy. A group that is not there is fine. A
+// process may just be about to join: killing and removing go on together until there is no group to be joined.
 func (g group) destroy() error {
-	var left []int
-	for range 200 {
-		left = g.processes()
-		if len(left) == 0 {
-			break
-		}
-		for _, id := range left {
+	var err error
+	for range 300 {
+		for _, id := range g.processes() {
 			_ = syscall.Kill(id, syscall.SIGKILL)
 		}
-		time.Sleep(25 * time.Millisecond)
-	}
-	if len(left) > 0 {
-		return fmt.Errorf("end processes of %s: still there after SIGKILL: %v", g.name, left)
-	}
-	var err error
-	for range 100 {
 		err = g.remove()
 		if err == nil {
 			return nil
 		}
-		time.Sleep(25 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 	}
-	return err
+	return fmt.Errorf("%w; processes after SIGKILL: %v", err, g.processes())
 }
 
 // remove removes the group's folders, the deepest first.

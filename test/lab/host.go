@@ -70,14 +70,20 @@ func (h *Host) PID() (int, error) {
 
 // isInit is whether the process is the first one of a PID namespace directly below the machine's.
 func isInit(pid int) bool {
+	ids := namespaceIDs(pid)
+	return len(ids) == 2 && ids[1] == "1"
+}
+
+// namespaceIDs lists the process's ids in the machine's PID namespace and in each one below that it is in, or nothing when
+// there is no such process.
+func namespaceIDs(pid int) []string {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
-		return false
+		return nil
 	}
 	_, rest, _ := strings.Cut(string(data), "\nNSpid:")
 	line, _, _ := strings.Cut(rest, "\n")
-	ids := strings.Fields(line)
-	return len(ids) == 2 && ids[1] == "1"
+	return strings.Fields(line)
 }
 
 // Command is a program to be run in the host, as root, with the environment of a login there.

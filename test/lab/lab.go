@@ -105,7 +105,7 @@ func (l *Lab) Host(name string) (*Host, error) {
 }
 
 // Up removes what is there and boots a new cluster with n control planes and the workers of the options. It returns when
-// every node is Ready. The lab is then held until [Lab.Down] or [Lab.Close]; another run waits.
+// every node is Ready; after an error what there is stays, to be looked at. The lab is then held until [Lab.Down] or [Lab.Close]; another run waits.
 func (l *Lab) Up(ctx context.Context, n int) error {
 	if n < 1 || n > 9 || l.opts.Workers < 0 || l.opts.Workers > 9 {
 		return fmt.Errorf("%d control planes and %d workers: 1–9 and 0–9 can be had", n, l.opts.Workers)
@@ -167,7 +167,15 @@ func (l *Lab) Down(ctx context.Context) error {
 		return err
 	}
 	defer l.release()
-	return l.clean(ctx)
+	err = l.clean(ctx)
+	if err != nil {
+		return err
+	}
+	err = os.Remove(l.opts.lockFile())
+	if err != nil {
+		return fmt.Errorf("remove lab's lock: %w", err)
+	}
+	return nil
 }
 
 // Close lets go of the lab and leaves it as it is.
@@ -185,7 +193,7 @@ func (l *Lab) clean(ctx context.Context) error {
 	for _, name := range names {
 		errs = append(errs, l.group(name).destroy())
 	}
-	errs = append(errs, removeLinks(ctx, l.leftLinks()...))
+	errs = append(errs, removeLinks(ctx, l.leftLinks()...), l.forbidForwarding(ctx))
 	for _, mount := range slices.Backward(l.leftMounts()) {
 		err := syscall.Unmount(mount, syscall.MNT_DETACH)
 		if err != nil {
@@ -228,7 +236,7 @@ func (l *Lab) leftMounts() []string {
 }
 
 // Remains lists what there is of the lab on the machine: mounts, control groups with the number of their processes, links,
-// and its folder. After [Lab.Down] it is empty.
+// its forwarding rule and its folder. After [Lab.Down] it is empty.
 func (l *Lab) Remains() []string {
 	var found []string
 	for _, mount := range l.leftMounts() {
@@ -240,6 +248,9 @@ func (l *Lab) Remains() []string {
 	}
 	for _, link := range l.leftLinks() {
 		found = append(found, "link "+link)
+	}
+	if l.forwardingAllowed(context.Background()) {
+		found = append(found, "forwarding rule for "+l.opts.Bridge)
 	}
 	_, err := os.Lstat(l.opts.Root)
 	if err == nil {

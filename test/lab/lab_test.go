@@ -13,8 +13,8 @@ import (
 
 // TestControlPlaneBootsSurvivesAPowerCutAndLeavesNothing boots one real control plane.
 func TestControlPlaneBootsSurvivesAPowerCutAndLeavesNothing(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("namespaces, mounts and control groups need root")
+	if os.Geteuid() != 0 || testing.Short() {
+		t.Skip("namespaces, mounts and control groups need root, and booting takes a minute")
 	}
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // nothing of the lab may go through a proxy
 	l, err := Open(Options{
@@ -89,6 +89,12 @@ func leaveRemains(t *testing.T, l *Lab) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	err = poll(t.Context(), 5*time.Second, 10*time.Millisecond, func(context.Context) (bool, error) {
+		return len(l.group("cp7").processes()) == 1, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // checkCluster waits for the apiserver, and checks what the scenarios rely on.
@@ -142,6 +148,10 @@ func checkNothingLeft(t *testing.T, l *Lab) {
 	for _, remains := range l.Remains() {
 		t.Errorf("left: %s", remains)
 	}
+	_, err := os.Lstat(l.opts.lockFile())
+	if !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left: %s (%v)", l.opts.lockFile(), err)
+	}
 	for what, pattern := range map[string]string{"cgroup": l.groupPrefix(), "mountinfo": l.opts.Root} {
 		files, err := filepath.Glob("/proc/[0-9]*/" + what)
 		if err != nil {
@@ -149,9 +159,90 @@ func checkNothingLeft(t *testing.T, l *Lab) {
 		}
 		for _, path := range files {
 			data, err := os.ReadFile(path)
-			if err == nil && strings.Contains(string(data), pattern) {
+			ended := strings.Contains(string(data), " (deleted)") // a process that nobody has waited for yet
+			if err == nil && strings.Contains(string(data), pattern) && !ended {
 				t.Errorf("left: %s speaks of %s", path, pattern)
 			}
 		}
+	}
+}
+
+// TestDownRemovesWhatAKilledRunLeft needs root, and boots nothing.
+func TestDownRemovesWhatAKilledRunLeft(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("control groups and links need root")
+	}
+	l, err := Open(Options{Root: filepath.Join(t.TempDir(), "lab"), Bridge: "labtest1", Subnet: "172.31.80.0/24", Log: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaveRemains(t, l)
+	remains := strings.Join(l.Remains(), "\n")
+	for _, want := range []string{"link labtest1", "lab-labtest1-cp7 with 1 processes", "forwarding rule", "folder " + l.opts.Root} {
+		if !strings.Contains(remains, want) {
+			t.Errorf("remains do not speak of %q:\n%s", want, remains)
+		}
+	}
+	err = l.Down(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkNothingLeft(t, l)
+}
+
+// TestDownRemovesAProcessThatIsJustStarting is about a run killed between starting a host and anything else.
+func TestDownRemovesAProcessThatIsJustStarting(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("control groups need root")
+	}
+	l, err := Open(Options{Root: filepath.Join(t.TempDir(), "lab"), Bridge: "labtest3", Log: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		err := l.spawn("cp7", os.DevNull, nil, "sleep", "1000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(i) * time.Millisecond / 2)
+		err = l.Down(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	checkNothingLeft(t, l)
+}
+
+// TestOneRunAtATimeHoldsTheLab takes the lock twice.
+func TestOneRunAtATimeHoldsTheLab(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("the lock lies in /run")
+	}
+	open := func() *Lab {
+		l, err := Open(Options{Root: filepath.Join(t.TempDir(), "lab"), Bridge: "labtest2", Log: t.Output()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(l.Close)
+		return l
+	}
+	first, second := open(), open()
+	err := first.acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	brief, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err = second.acquire(brief)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a second run gets the lab while the first holds it: %v", err)
+	}
+	first.Close()
+	err = second.acquire(t.Context())
+	if err != nil {
+		t.Errorf("a second run does not get the lab after the first: %v", err)
 	}
 }

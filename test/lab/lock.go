@@ -20,36 +20,60 @@ func (l *Lab) acquire(ctx context.Context) error {
 	if l.lock != nil {
 		return nil
 	}
-	f, err := os.OpenFile(l.opts.lockFile(), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return fmt.Errorf("open lab's lock: %w", err)
-	}
 	said := false
+	var f *os.File
 	for {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
+		var err error
+		f, err = l.tryLock()
+		if err != nil {
+			return err
+		}
+		if f != nil {
 			break
 		}
 		if !said {
-			holder, _ := os.ReadFile(f.Name())
+			holder, _ := os.ReadFile(l.opts.lockFile())
 			l.logf("waiting for process %s, which holds the lab", strings.TrimSpace(string(holder)))
 			said = true
 		}
 		select {
 		case <-ctx.Done():
-			f.Close()
-			return fmt.Errorf("wait for lab's lock %s: %w", f.Name(), ctx.Err())
+			return fmt.Errorf("wait for lab's lock %s: %w", l.opts.lockFile(), ctx.Err())
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
 	_ = f.Truncate(0)
-	_, err = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
+	_, err := f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	if err != nil {
 		f.Close()
 		return fmt.Errorf("write lab's lock: %w", err)
 	}
 	l.lock = f
 	return nil
+}
+
+// tryLock returns the locked file, or nil while somebody else has it.
+func (l *Lab) tryLock() (*os.File, error) {
+	f, err := os.OpenFile(l.opts.lockFile(), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("open lab's lock: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err != nil {
+		f.Close()
+		return nil, nil
+	}
+	mine, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("look at lab's lock: %w", err)
+	}
+	current, err := os.Stat(f.Name())
+	if err != nil || !os.SameFile(mine, current) { // its last holder has removed it
+		f.Close()
+		return nil, nil
+	}
+	return f, nil
 }
 
 // release lets the next run have the lab.

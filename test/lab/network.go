@@ -29,6 +29,39 @@ func (l *Lab) raiseBridge(ctx context.Context) error {
 			return fmt.Errorf("make bridge: %w", err)
 		}
 	}
+	return l.allowForwarding(ctx)
+}
+
+// forwardRule lets the hosts talk to each other where the machine filters what crosses a bridge and forwards nothing of
+// itself, as it does where Docker runs.
+func (l *Lab) forwardRule() []string {
+	return []string{"FORWARD", "-i", l.opts.Bridge, "-o", l.opts.Bridge, "-j", "ACCEPT"}
+}
+
+// allowForwarding puts the rule first, once.
+func (l *Lab) allowForwarding(ctx context.Context) error {
+	if l.forwardingAllowed(ctx) {
+		return nil
+	}
+	err := run(ctx, "iptables", append([]string{"-w", "-I"}, l.forwardRule()...)...)
+	if err != nil {
+		return fmt.Errorf("allow hosts to reach each other: %w", err)
+	}
+	return nil
+}
+
+func (l *Lab) forwardingAllowed(ctx context.Context) bool {
+	return run(ctx, "iptables", append([]string{"-w", "-C"}, l.forwardRule()...)...) == nil
+}
+
+// forbidForwarding removes the rule; none is fine, and so is a machine without iptables.
+func (l *Lab) forbidForwarding(ctx context.Context) error {
+	for l.forwardingAllowed(ctx) {
+		err := run(ctx, "iptables", append([]string{"-w", "-D"}, l.forwardRule()...)...)
+		if err != nil {
+			return fmt.Errorf("remove forwarding rule: %w", err)
+		}
+	}
 	return nil
 }
 

@@ -114,8 +114,8 @@ func (l *Lab) hostFiles(h *Host) ([]file, error) {
 	for unit := range strings.FieldsSeq(maskedUnits) {
 		files = append(files, file{path: units + unit, target: "/dev/null"})
 	}
-	for _, program := range []string{"kubelet", "kubeadm", "kubectl", "kube-proxy"} {
-		files = append(files, file{path: "/usr/bin/" + program, target: "/opt/kubernetes/" + l.set.Version + "/" + program})
+	for _, program := range hostPrograms() {
+		files = append(files, file{path: "/usr/bin/" + program, target: installed(l.set.Version, program)})
 	}
 	for path, name := range map[string]string{
 		units + "kubelet.service":         "kubelet.service",
