@@ -141,33 +141,46 @@ func believable(w *world, p *wire.Plan) *wire.NodeStatus {
 	return status
 }
 
-// auditFlowing is true where every node says so; the first that says otherwise speaks for the cluster.
+// auditFlowing is true where every node says so; the first that says otherwise speaks for the cluster, a clear no before a
+// node that cannot tell.
 func auditFlowing(w *world, plans []*wire.Plan) metav1.Condition {
-	asked, unknown := 0, ""
+	asked := 0
+	var unknown *metav1.Condition
 	for _, p := range plans {
 		if !p.Desired.Enabled {
 			continue
 		}
 		asked++
-		status := believable(w, p)
-		if status == nil {
-			unknown = p.Node.Name
-			continue
+		c := nodeFlowing(w, p)
+		if c.Status == metav1.ConditionFalse {
+			return c
 		}
-		switch c := meta.FindStatusCondition(status.Conditions, reason.AuditFlowing); {
-		case c == nil || c.Status == metav1.ConditionUnknown:
-			unknown = p.Node.Name
-		case c.Status == metav1.ConditionFalse:
-			return metav1.Condition{Status: metav1.ConditionFalse, Reason: orUnknown(c.Reason), Message: shortened("node " + p.Node.Name + ": " + c.Message)}
+		if c.Status == metav1.ConditionUnknown && unknown == nil {
+			unknown = &c
 		}
 	}
 	switch {
 	case asked == 0:
 		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: reason.NotApplied, Message: "no node is to be audited"}
-	case unknown != "":
-		return metav1.Condition{Status: metav1.ConditionUnknown, Reason: reason.NotApplied, Message: "node " + unknown + " has not proved it yet"}
+	case unknown != nil:
+		return *unknown
 	}
 	return metav1.Condition{Status: metav1.ConditionTrue, Reason: reason.Delivered, Message: "every control-plane node has proved that its events arrive"}
+}
+
+// nodeFlowing is what a node says about itself, in words that can stand in the cluster's status.
+func nodeFlowing(w *world, p *wire.Plan) metav1.Condition {
+	if status := believable(w, p); status != nil {
+		if c := meta.FindStatusCondition(status.Conditions, reason.AuditFlowing); c != nil {
+			known := c.Status == metav1.ConditionTrue || c.Status == metav1.ConditionFalse
+			out := metav1.Condition{Status: metav1.ConditionUnknown, Reason: orUnknown(c.Reason), Message: shortened("node " + p.Node.Name + ": " + c.Message)}
+			if known {
+				out.Status = c.Status
+			}
+			return out
+		}
+	}
+	return metav1.Condition{Status: metav1.ConditionUnknown, Reason: reason.NotApplied, Message: "node " + p.Node.Name + " has not proved it yet"}
 }
 
 func orUnknown(because string) string { return cmp.Or(because, reason.NotApplied) }
