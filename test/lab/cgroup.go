@@ -168,8 +168,11 @@ func (g group) processes() []int {
 	var ids []int
 	for _, dir := range g.dirs() {
 		_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.Name() != "cgroup.procs" {
-				return nil // a group may go while it is looked at
+			if err != nil {
+				return nil //nolint:nilerr // a group may go while it is looked at
+			}
+			if entry.Name() != "cgroup.procs" {
+				return nil
 			}
 			data, _ := os.ReadFile(path)
 			for field := range strings.FieldsSeq(string(data)) {

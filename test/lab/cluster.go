@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,7 +133,7 @@ func (l *Lab) enlist(ctx context.Context, h *Host) error {
 	if err != nil {
 		return err
 	}
-	err = h.write(discoveryFile, admin, 0o600)
+	err = h.write(discoveryFile, admin)
 	if err != nil {
 		return err
 	}
@@ -175,7 +174,7 @@ func copyKeysFrom(source, target *Host) error {
 		if err != nil {
 			return err
 		}
-		err = target.write(path, data, 0o600)
+		err = target.write(path, data)
 		if err != nil {
 			return err
 		}
@@ -185,7 +184,7 @@ func copyKeysFrom(source, target *Host) error {
 
 // kubeadm runs kubeadm with the given configuration. What it says is kept in the lab's folder.
 func (h *Host) kubeadm(ctx context.Context, config []byte, args ...string) (err error) {
-	err = h.write(kubeadmFile, config, 0o600)
+	err = h.write(kubeadmFile, config)
 	if err != nil {
 		return err
 	}
@@ -208,7 +207,7 @@ func (h *Host) kubeadm(ctx context.Context, config []byte, args ...string) (err 
 
 // startProxy starts kube-proxy with the given kubeconfig; from then on it starts with the host.
 func (h *Host) startProxy(ctx context.Context, kubeconfig []byte) error {
-	err := h.write("/etc/kubernetes/kube-proxy.conf", kubeconfig, 0o600)
+	err := h.write("/etc/kubernetes/kube-proxy.conf", kubeconfig)
 	if err != nil {
 		return err
 	}
@@ -232,80 +231,5 @@ func (l *Lab) waitReady(ctx context.Context, n int) error {
 		return fmt.Errorf("wait for nodes: %w", err)
 	}
 	l.logf("all %d nodes Ready", n)
-	return nil
-}
-
-// ImportImages puts the images of docker archives into every running host's containerd.
-func (l *Lab) ImportImages(ctx context.Context, archives ...string) error {
-	for _, h := range l.Hosts() {
-		_, err := h.PID()
-		if errors.Is(err, ErrOff) {
-			continue
-		}
-		for _, archive := range archives {
-			err := h.importImages(ctx, archive)
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// importImages waits for the host's containerd and gives it the archive.
-func (h *Host) importImages(ctx context.Context, archive string) error {
-	err := poll(ctx, 30*time.Second, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
-		_, err := h.Exec(ctx, "ctr", "version")
-		return err == nil, err
-	})
-	if err != nil {
-		return fmt.Errorf("wait for containerd of host %s: %w", h.name, err)
-	}
-	in, err := os.Open(archive)
-	if err != nil {
-		return fmt.Errorf("open images: %w", err)
-	}
-	defer in.Close()
-	cmd, err := h.Command(ctx, "ctr", "--namespace", "k8s.io", "images", "import", "-")
-	if err != nil {
-		return err
-	}
-	cmd.Stdin = in
-	_, err = output(cmd)
-	if err != nil {
-		return fmt.Errorf("import %s into host %s: %w", filepath.Base(archive), h.name, err)
-	}
-	return nil
-}
-
-// read reads a file of a running host.
-func (h *Host) read(path string) ([]byte, error) {
-	tree, err := h.Root()
-	if err != nil {
-		return nil, err
-	}
-	data, err := fs.ReadFile(os.DirFS(tree), strings.TrimPrefix(path, "/"))
-	if err != nil {
-		return nil, fmt.Errorf("read from host %s: %w", h.name, err)
-	}
-	return data, nil
-}
-
-// write writes a file of a running host and the folders above it.
-func (h *Host) write(path string, data []byte, mode fs.FileMode) error {
-	tree, err := h.Root()
-	if err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(tree + "/")
-	if err != nil {
-		return fmt.Errorf("open tree of host %s: %w", h.name, err)
-	}
-	defer root.Close()
-	path = strings.TrimPrefix(path, "/")
-	err = errors.Join(root.MkdirAll(filepath.Dir(path), 0o755), root.WriteFile(path, data, mode))
-	if err != nil {
-		return fmt.Errorf("write into host %s: %w", h.name, err)
-	}
 	return nil
 }

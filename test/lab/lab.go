@@ -112,7 +112,7 @@ func (l *Lab) Up(ctx context.Context, n int) error {
 	}
 	missing := MissingPackages(ctx)
 	if len(missing) > 0 {
-		return fmt.Errorf("boot lab: Debian packages are missing: %s", strings.Join(missing, " "))
+		return fmt.Errorf("boot lab: Debian packages are missing (the command `lab deps` installs them): %s", strings.Join(missing, " "))
 	}
 	err := l.acquire(ctx)
 	if err != nil {

@@ -43,7 +43,7 @@ func TestControlPlaneBootsSurvivesAPowerCutAndLeavesNothing(t *testing.T) {
 	}
 	checkCluster(t, l, host)
 
-	err = host.write("/etc/kept", []byte("kept"), 0o600)
+	err = host.write("/etc/kept", []byte("kept"))
 	if err != nil {
 		t.Fatal(err)
 	}

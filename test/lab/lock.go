@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -25,11 +26,11 @@ func (l *Lab) acquire(ctx context.Context) error {
 	for {
 		var err error
 		f, err = l.tryLock()
-		if err != nil {
-			return err
-		}
-		if f != nil {
+		if err == nil {
 			break
+		}
+		if !errors.Is(err, errHeld) {
+			return err
 		}
 		if !said {
 			holder, _ := os.ReadFile(l.opts.lockFile())
@@ -52,7 +53,9 @@ func (l *Lab) acquire(ctx context.Context) error {
 	return nil
 }
 
-// tryLock returns the locked file, or nil while somebody else has it.
+var errHeld = errors.New("lab is held")
+
+// tryLock returns the locked file, or [errHeld] while somebody else has it.
 func (l *Lab) tryLock() (*os.File, error) {
 	f, err := os.OpenFile(l.opts.lockFile(), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -61,7 +64,7 @@ func (l *Lab) tryLock() (*os.File, error) {
 	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if err != nil {
 		f.Close()
-		return nil, nil
+		return nil, errHeld
 	}
 	mine, err := f.Stat()
 	if err != nil {
@@ -71,7 +74,7 @@ func (l *Lab) tryLock() (*os.File, error) {
 	current, err := os.Stat(f.Name())
 	if err != nil || !os.SameFile(mine, current) { // its last holder has removed it
 		f.Close()
-		return nil, nil
+		return nil, errHeld
 	}
 	return f, nil
 }

@@ -29,10 +29,7 @@ sys-kernel-config.mount sys-fs-fuse-connections.mount dev-hugepages.mount dev-mq
 getty.target console-getty.service getty-static.service systemd-ask-password-wall.path systemd-ask-password-console.path`
 
 // seed is the part of a host's tree that differs from the machine's: the overlay's upper folder before the first boot.
-type seed struct {
-	upper  string
-	hidden []string
-}
+type seed struct{ upper string }
 
 // seed writes what a host has of its own. Nothing of the machine's own Kubernetes, units, logs or homes shows through.
 func (l *Lab) seed(h *Host) error {
@@ -71,10 +68,10 @@ func (l *Lab) hiddenDirs() []string {
 		optional = append(optional, filepath.Dir(l.cache.Modules()), l.cache.Dir())
 	}
 	for _, dir := range optional {
-		real, err := filepath.EvalSymlinks(dir)
-		below := func(hidden string) bool { return strings.HasPrefix(real+"/", hidden+"/") }
-		if err == nil && real != "/" && !slices.ContainsFunc(dirs, below) {
-			dirs = append(dirs, real)
+		place, err := filepath.EvalSymlinks(dir)
+		below := func(hidden string) bool { return strings.HasPrefix(place+"/", hidden+"/") }
+		if err == nil && place != "/" && !slices.ContainsFunc(dirs, below) {
+			dirs = append(dirs, place)
 		}
 	}
 	return dirs

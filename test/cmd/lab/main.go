@@ -97,7 +97,7 @@ func run(ctx context.Context, args []string) error {
 		fmt.Println(l.Kubeconfig())
 		return nil
 	case "kubectl":
-		return attached(exec.CommandContext(ctx, l.Program("kubectl"), append([]string{"--kubeconfig", l.Kubeconfig()}, args...)...))
+		return attached(exec.CommandContext(context.WithoutCancel(ctx), l.Program("kubectl"), append([]string{"--kubeconfig", l.Kubeconfig()}, args...)...))
 	}
 	return onHost(ctx, l, command, args)
 }
@@ -135,7 +135,7 @@ func onHost(ctx context.Context, l *lab.Lab, command string, args []string) erro
 	if len(args) == 0 {
 		return errUsage
 	}
-	cmd, err := host.Command(ctx, args...)
+	cmd, err := host.Command(context.WithoutCancel(ctx), args...) // an interrupt is for what runs there
 	if err != nil {
 		return err
 	}
