@@ -3,6 +3,7 @@
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+.NOTPARALLEL: # images before push; and real control planes share one machine
 
 CACHE     := $(or $(K8S_AUDIT_ENABLER_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/k8s-audit-enabler)
 VERSION   ?= $(shell sed -n 's/^appVersion: *//p' charts/k8s-audit-enabler/Chart.yaml)
@@ -12,6 +13,7 @@ LDFLAGS   := -s -w -X k8s-audit-enabler.io/internal/buildinfo.version=$(VERSION)
 NODES     ?= 1
 NODE      ?= cp1
 FUZZTIME  ?= 10s
+RACE      := $(if $(shell command -v gcc),-race)
 
 # A tool is built from its own module, once for each content of that module's go.sum.
 tool = $(CACHE)/tools/$(1)-$(shell sha256sum tools/$(1)/go.sum | cut -c1-12)/$(1)
@@ -26,11 +28,12 @@ LOCAL := env -u http_proxy -u https_proxy -u HTTP_PROXY -u HTTPS_PROXY -u all_pr
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ /{print "\n" substr($$0, 5) ":"} /^[a-z0-9-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ What users need
 
 .PHONY: demo
+demo: PLATFORMS = $(HOST)
 demo: deps $(HELM) images ## Boot a real control plane, install the chart, show the first audit events
 	$(LOCAL) go run -C test ./cmd/demo
 
@@ -42,7 +45,7 @@ build: ## Build the programs for PLATFORMS into dist/<os>_<arch>
 	done
 
 .PHONY: images
-images: deps build ## Build the images into dist/images, without a registry or a Docker daemon
+images: build ## Build the images into dist/images, without a registry or a Docker daemon
 	hack/images.sh build '$(VERSION)' '$(PLATFORMS)'
 
 .PHONY: push
@@ -56,8 +59,9 @@ push: ## Push the images as one multi-platform tag each: make images push REGIST
 test: test-unit test-fuzz test-chart test-integration test-e2e ## All tests; installs what they need
 
 .PHONY: test-unit
-test-unit: ## Unit tests of both modules, with the race detector
-	go test -race ./...
+test-unit: ## Unit tests of both modules; with the race detector where there is a C compiler, which it needs
+	@test -n '$(RACE)' || echo 'no C compiler: without the race detector'
+	go test $(RACE) ./...
 	go test -C test -short ./lab/... ./receiver/... ./bench/... ./cmd/...
 
 .PHONY: test-fuzz
@@ -65,7 +69,7 @@ test-fuzz: ## Each fuzz target for FUZZTIME
 	hack/fuzz.sh $(FUZZTIME)
 
 .PHONY: test-chart
-test-chart: $(HELM) deps build ## The chart's tests: rendering, schema, RBAC; and the images
+test-chart: deps $(HELM) ## The chart's tests: rendering, schema, RBAC; and building and pushing images
 	$(LOCAL) go test -C test ./chart/...
 
 .PHONY: test-integration
@@ -74,6 +78,7 @@ test-integration: deps ## Coordinator and agent against real apiservers, old and
 	$(LOCAL) go test -C test -v -timeout 20m ./integration/...
 
 .PHONY: test-e2e
+test-e2e: PLATFORMS = $(HOST)
 test-e2e: deps $(HELM) images ## Scenarios on one and three real control planes
 	$(LOCAL) go run -C test ./cmd/lab build
 	$(LOCAL) go test -C test -v -p 1 -timeout 40m ./lab/... ./e2e/...
@@ -83,6 +88,7 @@ test-long: FUZZTIME = 5m
 test-long: test ## The same with long fuzzing
 
 .PHONY: bench
+bench: PLATFORMS = $(HOST)
 bench: deps $(HELM) images ## Print the measured figures
 	$(LOCAL) go run -C test ./cmd/bench
 
@@ -103,11 +109,18 @@ lab-shell: ## A shell in NODE
 ##@ The house
 
 .PHONY: verify
-verify: lint generate ## Lint, tidy modules, generated files up to date, known vulnerabilities
-	git diff --exit-code -- manifests/install.yaml charts/k8s-audit-enabler/README.md
+verify: lint verify-generated $(GOVULNCHECK) ## Lint, generated files up to date, modules tidy, known vulnerabilities
 	go mod tidy -diff
 	go -C test mod tidy -diff
 	hack/govulncheck.sh '$(GOVULNCHECK)'
+
+.PHONY: verify-generated
+verify-generated: $(HELM) $(HELM_DOCS)
+	@mkdir -p dist
+	@hack/install-yaml.sh '$(HELM)' > dist/install.yaml
+	@$(HELM_DOCS) --chart-search-root charts --log-level warning --dry-run > dist/chart-readme.md
+	@diff -u manifests/install.yaml dist/install.yaml && diff -u -B charts/k8s-audit-enabler/README.md dist/chart-readme.md \
+	  || { echo 'verify: generated files are stale. Type: make generate' >&2; exit 1; }
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## go vet and golangci-lint on both modules
@@ -124,7 +137,8 @@ fmt: $(GOLANGCI_LINT) ## Format both modules
 .PHONY: generate
 generate: $(HELM) $(HELM_DOCS) ## Render manifests/install.yaml and the chart's README
 	@mkdir -p dist
-	hack/install-yaml.sh '$(HELM)' > dist/install.yaml && mv dist/install.yaml manifests/install.yaml
+	hack/install-yaml.sh '$(HELM)' > dist/install.yaml
+	mv dist/install.yaml manifests/install.yaml
 	$(HELM_DOCS) --chart-search-root charts --log-level warning
 
 .PHONY: tools

@@ -7,7 +7,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
-{{/* Labels that select the pods of one component. Argument: root, component. */}}
+{{/*
+Labels that select the pods of one component, and all that its pods carry: a version among them would restart every agent
+on a change of the chart alone. Argument: component.
+*/}}
 {{- define "selector" -}}
 app.kubernetes.io/name: k8s-audit-enabler
 app.kubernetes.io/component: {{ .component }}
@@ -25,18 +28,16 @@ app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
 {{- define "pullSecrets" -}}
-{{- with .Values.image.pullSecrets }}
 imagePullSecrets:
-{{- range . }}
+{{- range .Values.image.pullSecrets }}
   - name: {{ . }}
-{{- end }}
 {{- end }}
 {{- end }}
 
 {{/*
-"true" where the node agent is installed. auto: not on managed control planes, which have no node it could run on. What the
-version and the served groups show is decided here; what only nodes show is decided by the coordinator, which then labels
-none, so that the DaemonSet has no pod.
+"true" where the node agent is installed. auto: not on managed control planes, which have no node it could run on, and not on
+GKE Autopilot, which refuses privileged pods. What the version and the served groups show is decided here. What only nodes
+show (AKS, and others that hide it) is decided by the coordinator, which then labels no node, so that the DaemonSet has no pod.
 */}}
 {{- define "agent" -}}
 {{- $choice := toString .Values.agent.enabled -}}
