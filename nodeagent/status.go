@@ -13,7 +13,7 @@ import (
 
 const (
 	firstStatusPause = 500 * time.Millisecond
-	maxStatusPause   = 15 * time.Second
+	maxStatusPause   = 5 * time.Second
 )
 
 // reporter writes the node's status: the newest one, only when it differs from what was written last, and as soon as the
@@ -77,8 +77,10 @@ func (r *reporter) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
+			pause = min(2*pause, maxStatusPause)
+		case <-r.wake: // something has changed, perhaps the API is back
+			pause = firstStatusPause
 		}
-		pause = min(2*pause, maxStatusPause)
 	}
 }
 

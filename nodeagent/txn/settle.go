@@ -87,7 +87,7 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 	if e.BaseRevision == e.Revision {
 		want.notBefore = r.newcomers(ctx, e.Before)
 	}
-	_, fresh, late, err := r.await(ctx, want, time.Now())
+	down, fresh, late, err := r.await(ctx, want, time.Now())
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -95,6 +95,7 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 		return r.stuck(j, fmt.Errorf("the old manifest is back, but its apiserver is not ready: %s", late.Message)), nil
 	}
 	j.Restarts += fresh
+	j.Unavailable += down
 	j.Failed = &Failure{Fault: *e.Fault, Revision: e.Revision, PlanRevision: e.PlanRevision, ReadyTimeout: e.ReadyTimeout, Time: time.Now().UTC()}
 	r.removeDir(j, e.Dir)
 	fault := e.Fault

@@ -72,6 +72,14 @@ func (o *outage) observe(at time.Time, ready bool) {
 	}
 }
 
+// until is the whole time, a break that lasts included.
+func (o *outage) until(now time.Time) time.Duration {
+	if o.since.IsZero() {
+		return o.total
+	}
+	return o.total + now.Sub(o.since)
+}
+
 // await waits for the expected apiserver to run alone and be ready for a while. It returns nil when it is, a fault when
 // it will not be or was not in time, and an error only when the context ended.
 func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (time.Duration, int, *Fault, error) {
@@ -101,7 +109,7 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 			}
 		}
 		if seen.awaited != nil && seen.awaited.Exits >= maxExits {
-			return down.total, len(fresh), r.crashed(ctx, *seen.awaited), nil
+			return down.until(now), len(fresh), r.crashed(ctx, *seen.awaited), nil
 		}
 		switch {
 		case probeErr != nil || !seen.up():
@@ -112,7 +120,7 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 			return down.total, len(fresh), nil, nil
 		}
 		if now.After(deadline) {
-			return down.total, len(fresh), r.late(ctx, seen, probeErr, e.timeout), nil
+			return down.until(now), len(fresh), r.late(ctx, seen, probeErr, e.timeout), nil
 		}
 		select {
 		case <-ctx.Done():

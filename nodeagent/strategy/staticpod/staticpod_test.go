@@ -1,0 +1,467 @@
+package staticpod
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/apiserver"
+	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/txn"
+)
+
+const manifestPath = "/etc/kubernetes/manifests/kube-apiserver.yaml"
+
+func kubeadm(t *testing.T) []byte {
+	t.Helper()
+	data, err := os.ReadFile("testdata/kubeadm.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func plan(t *testing.T, change func(*wire.Plan)) *wire.Plan {
+	t.Helper()
+	p := &wire.Plan{
+		Node: wire.NodeIdentity{Name: "cp1", UID: "u1", MachineID: "m1"}, Strategy: wire.StrategyStaticPod,
+		Distribution: "kubeadm", KubernetesVersion: "v1.34.4",
+		Desired: wire.Desired{
+			Enabled: true,
+			Policy:  "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n",
+			Webhook: wire.Webhook{URL: "http://10.96.0.20:7765/k8s_audit"},
+			Flags: []wire.Flag{
+				{Name: "audit-webhook-batch-max-wait", Value: "5s"},
+				{Name: "audit-log-maxbackup", Value: "1"},
+				{Name: "audit-log-maxsize", Value: "10"},
+			},
+		},
+		ReadyTimeout: metav1.Duration{Duration: 4 * time.Minute},
+	}
+	if change != nil {
+		change(p)
+	}
+	var err error
+	if p.Revision, err = p.ComputeRevision(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func input(t *testing.T, manifest []byte, change func(*wire.Plan)) Input {
+	t.Helper()
+	return Input{
+		Manifest: Manifest{Path: manifestPath, Data: manifest}, Plan: plan(t, change), Version: version.MustParseGeneric("v1.34.4"),
+	}
+}
+
+// liveAfter is what the journal says once a change is committed.
+func liveAfter(c *txn.Change) *txn.Live {
+	return &txn.Live{
+		Revision: c.Revision, PlanRevision: c.PlanRevision, Manifest: c.Manifest, ManifestHash: txn.Hash(c.New), Dir: c.Dir,
+		Record: c.Record, Effects: c.Effects,
+	}
+}
+
+func TestProposeAddsWhatThePlanWants(t *testing.T) {
+	t.Parallel()
+	in := input(t, kubeadm(t), nil)
+	c, refusal := Propose(in)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	dir := "/var/lib/k8s_audit/" + in.Plan.Revision
+	m, err := apiserver.ParseManifest(c.New)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flags []string
+	for _, a := range m.Args() {
+		if strings.HasPrefix(a.Name, "audit-") {
+			flags = append(flags, a.Name+"="+a.Value)
+		}
+	}
+	want := []string{
+		"audit-policy-file=" + dir + "/audit-policy.yaml",
+		"audit-log-path=/var/lib/k8s_audit/log/k8s_audit_events.log",
+		"audit-log-maxbackup=1",
+		"audit-log-maxsize=10",
+		"audit-webhook-config-file=" + dir + "/webhook-config.yaml",
+		"audit-webhook-batch-max-wait=5s",
+	}
+	if diff := cmp.Diff(want, flags); diff != "" {
+		t.Errorf("flags (-want +got):\n%s", diff)
+	}
+	if m.Revision() != in.Plan.Revision || c.Dir != dir || c.BaseRevision != "" || c.Kind != txn.KindApply {
+		t.Errorf("revision %q, dir %q, base revision %q, kind %q", m.Revision(), c.Dir, c.BaseRevision, c.Kind)
+	}
+	if c.LogBytes != 20<<20 || c.ReadyTimeout != 4*time.Minute || c.Owner != nil {
+		t.Errorf("log of %d bytes, timeout %s, owner %v", c.LogBytes, c.ReadyTimeout, c.Owner)
+	}
+	if !c.Effects.PolicyOurs || c.Effects.LogPath != LogFile || c.Effects.Kept != "" {
+		t.Errorf("effects %+v", c.Effects)
+	}
+	var names []string
+	for _, f := range c.Files {
+		names = append(names, fmt.Sprintf("%s %v", f.Path, f.Mode))
+	}
+	if diff := cmp.Diff([]string{dir + "/webhook-config.yaml -rw-------", dir + "/audit-policy.yaml -rw-------"}, names); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheRoadBackIsTheOriginalHoweverOftenThePlanChanged(t *testing.T) {
+	t.Parallel()
+	original := kubeadm(t)
+	manifest := original
+	var live *txn.Live
+	for i, sink := range []string{"10.96.0.20", "10.96.0.21", "10.96.0.22"} {
+		in := input(t, manifest, func(p *wire.Plan) { p.Desired.Webhook.URL = "http://" + sink + ":7765/" })
+		in.Live = live
+		c, refusal := Propose(in)
+		if refusal != nil {
+			t.Fatalf("change %d: %v", i, refusal)
+		}
+		if bytes.Count(c.New, []byte("audit-policy-file")) != 1 {
+			t.Fatalf("change %d:\n%s", i, c.New)
+		}
+		manifest, live = c.New, liveAfter(c)
+	}
+	off := plan(t, func(p *wire.Plan) { p.Desired = wire.Desired{} })
+	c, refusal := ProposeRevert(Manifest{Path: manifestPath, Data: manifest}, off, live)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	if diff := cmp.Diff(string(original), string(c.New)); diff != "" {
+		t.Errorf("not the original (-want +got):\n%s", diff)
+	}
+	if c.Kind != txn.KindRevert || c.BaseRevision != live.Revision || c.Revision != "" {
+		t.Errorf("change %+v", c)
+	}
+}
+
+func TestProposeOfWhatIsThereChangesNothing(t *testing.T) {
+	t.Parallel()
+	in := input(t, kubeadm(t), nil)
+	first, refusal := Propose(in)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	tests := map[string]struct {
+		manifest []byte
+		live     *txn.Live
+	}{
+		"with its record":                      {first.New, liveAfter(first)},
+		"without a record":                     {first.New, nil},
+		"after somebody else's harmless edits": {bytes.Replace(first.New, []byte("# the default, said aloud"), []byte("# yes"), 1), liveAfter(first)},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := input(t, tt.manifest, nil)
+			in.Live = tt.live
+			c, refusal := Propose(in)
+			if refusal != nil {
+				t.Fatal(refusal)
+			}
+			if !bytes.Equal(c.New, c.Base) {
+				t.Errorf("would change (-base +new):\n%s", cmp.Diff(string(c.Base), string(c.New)))
+			}
+		})
+	}
+}
+
+func TestARewrittenManifestGetsOurSettingsAgain(t *testing.T) {
+	t.Parallel()
+	in := input(t, kubeadm(t), nil)
+	first, refusal := Propose(in)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	lost := bytes.Replace(first.New, []byte("    - --audit-log-maxsize=10\n"), nil, 1)
+	tests := map[string][]byte{
+		"as kubeadm writes it":        kubeadm(t),
+		"a flag of ours taken out":    lost,
+		"another flag value by them":  bytes.Replace(first.New, []byte("maxsize=10"), []byte("maxsize=99"), 1),
+		"rewritten with another flag": bytes.Replace(kubeadm(t), []byte("    - --allow"), []byte("    - --profiling=false\n    - --allow"), 1),
+	}
+	for name, manifest := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := input(t, manifest, nil)
+			in.Live = liveAfter(first)
+			c, refusal := Propose(in)
+			if refusal != nil {
+				t.Fatal(refusal)
+			}
+			m, err := apiserver.ParseManifest(c.New)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size, _ := m.Args().Lookup("audit-log-maxsize")
+			if bytes.Equal(c.New, c.Base) || m.Revision() != in.Plan.Revision || size == "" {
+				t.Errorf("revision %q, maxsize %q in:\n%s", m.Revision(), size, c.New)
+			}
+		})
+	}
+}
+
+func TestProposeRefusesWhatWouldStopAnApiserver(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		plan        func(*wire.Plan)
+		manifest    func([]byte) []byte
+		credentials map[string][]byte
+		reason      string
+		says        string
+	}{
+		"a policy with a misspelt field": {
+			plan:   func(p *wire.Plan) { p.Desired.Policy += "  verb: [get]\n" },
+			reason: reason.PolicyInvalid, says: "line 5",
+		},
+		"a flag of a later version": {
+			plan: func(p *wire.Plan) {
+				p.Desired.Flags = append(p.Desired.Flags, wire.Flag{Name: "audit-dynamic-configuration", Value: "true"})
+			},
+			reason: reason.VersionMismatch, says: "audit-dynamic-configuration",
+		},
+		"a flag that is not about auditing": {
+			plan: func(p *wire.Plan) {
+				p.Desired.Flags = append(p.Desired.Flags, wire.Flag{Name: "anonymous-auth", Value: "true"})
+			},
+			reason: reason.PlanInvalid, says: "no audit flag",
+		},
+		"a path that the agent must choose": {
+			plan: func(p *wire.Plan) {
+				p.Desired.Flags = append(p.Desired.Flags, wire.Flag{Name: "audit-log-path", Value: "/etc/shadow"})
+			},
+			reason: reason.PlanInvalid, says: "audit-log-path",
+		},
+		"a sink that an apiserver cannot resolve": {
+			plan:   func(p *wire.Plan) { p.Desired.Webhook.URL = "http://agent.agent.svc:7765/" },
+			reason: reason.SinkInvalid, says: "Service",
+		},
+		"credentials that cannot be used": {
+			plan: func(p *wire.Plan) {
+				p.Desired.Webhook = wire.Webhook{URL: "https://192.0.2.9/", CredentialsSecret: "sink"}
+			},
+			credentials: map[string][]byte{"tls.crt": []byte("not PEM")},
+			reason:      reason.CredentialsMissing, says: "sink",
+		},
+		"somebody else's webhook": {
+			manifest: func(m []byte) []byte {
+				return bytes.Replace(m, []byte("    - --allow"), []byte("    - --audit-webhook-config-file=/etc/theirs.yaml\n    - --allow"), 1)
+			},
+			reason: reason.WebhookNotOurs, says: "/etc/theirs.yaml",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			manifest := kubeadm(t)
+			if tt.manifest != nil {
+				manifest = tt.manifest(manifest)
+			}
+			in := input(t, manifest, tt.plan)
+			in.Credentials = CredentialsFrom(tt.credentials)
+			c, refusal := Propose(in)
+			if refusal == nil {
+				t.Fatalf("not refused: %s", c.New)
+			}
+			if refusal.Reason != tt.reason || !strings.Contains(refusal.Message, tt.says) {
+				t.Errorf("refusal %+v, want %s with %q", refusal, tt.reason, tt.says)
+			}
+		})
+	}
+}
+
+func TestTheUsersPolicyAndLogAreKept(t *testing.T) {
+	t.Parallel()
+	manifest := bytes.Replace(kubeadm(t), []byte("    - --allow"), []byte(
+		"    - --audit-policy-file=/etc/kubernetes/pki/policy.yaml\n    - --audit-log-path=/etc/kubernetes/pki/audit.log\n    - --allow"), 1)
+	in := input(t, manifest, nil)
+	c, refusal := Propose(in)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	m, err := apiserver.ParseManifest(c.New)
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy, _ := m.Args().Lookup("audit-policy-file")
+	webhook, _ := m.Args().Lookup("audit-webhook-config-file")
+	if policy != "/etc/kubernetes/pki/policy.yaml" || !strings.HasPrefix(webhook, c.Dir) {
+		t.Errorf("policy %q, webhook %q", policy, webhook)
+	}
+	if len(c.Files) != 1 || c.LogBytes != 0 || c.Effects.PolicyOurs {
+		t.Errorf("files %d, log bytes %d, effects %+v", len(c.Files), c.LogBytes, c.Effects)
+	}
+	if c.Effects.LogPath != "/etc/kubernetes/pki/audit.log" || !strings.Contains(c.Effects.Kept, "policy.yaml") {
+		t.Errorf("effects %+v", c.Effects)
+	}
+}
+
+func TestAnApiserverThatIsNotRootOwnsItsFiles(t *testing.T) {
+	t.Parallel()
+	for name, where := range map[string]string{"the pod's": "  hostNetwork: true\n", "the container's": "    name: kube-apiserver\n    volumeMounts"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			indent := where[:len(where)-len(strings.TrimLeft(where, " "))]
+			text := indent + "securityContext:\n" + indent + "  runAsUser: 1001\n" + indent + "  runAsGroup: 1002\n" + where
+			in := input(t, bytes.Replace(kubeadm(t), []byte(where), []byte(text), 1), nil)
+			c, refusal := Propose(in)
+			if refusal != nil {
+				t.Fatal(refusal)
+			}
+			if diff := cmp.Diff(&hostfs.Owner{UID: 1001, GID: 1002}, c.Owner); diff != "" {
+				t.Errorf("owner (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestCredentialsMakeAnotherRevisionAndDoNotLeak(t *testing.T) {
+	t.Parallel()
+	one, two := CredentialsFrom(map[string][]byte{"token": []byte("hunter2")}), CredentialsFrom(map[string][]byte{"token": []byte("hunter3")})
+	a, b, none := EffectiveRevision("r0123456789ab", one), EffectiveRevision("r0123456789ab", two), EffectiveRevision("r0123456789ab", Credentials{})
+	if a == b || none != "r0123456789ab" || !strings.HasPrefix(a, none+"-") {
+		t.Errorf("revisions %q, %q, %q", a, b, none)
+	}
+	if text := fmt.Sprintf("%v %+v %#v %s", one, one, one, one.LogValue()); strings.Contains(text, "hunter") {
+		t.Errorf("credentials print as %s", text)
+	}
+	in := input(t, kubeadm(t), func(p *wire.Plan) {
+		p.Desired.Webhook = wire.Webhook{URL: "https://192.0.2.9/", CredentialsSecret: "sink"}
+	})
+	in.Credentials = one
+	c, refusal := Propose(in)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	i := slices.IndexFunc(c.Files, func(f txn.File) bool { return strings.HasSuffix(f.Path, WebhookFile) })
+	if i < 0 || !bytes.Contains(c.Files[i].Data, []byte("hunter2")) || bytes.Contains(c.New, []byte("hunter2")) || bytes.Contains(c.Record, []byte("hunter2")) {
+		t.Error("the token belongs into the webhook kubeconfig and nowhere else")
+	}
+}
+
+func TestARevertWithoutARecordIsRefused(t *testing.T) {
+	t.Parallel()
+	c, refusal := Propose(input(t, kubeadm(t), nil))
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	off := plan(t, func(p *wire.Plan) { p.Desired = wire.Desired{} })
+	if _, refusal = ProposeRevert(Manifest{Path: manifestPath, Data: c.New}, off, nil); refusal == nil || refusal.Reason != reason.ManifestNotUnderstood {
+		t.Errorf("refusal %+v", refusal)
+	}
+	if c, refusal := ProposeRevert(Manifest{Path: manifestPath, Data: kubeadm(t)}, off, nil); c != nil || refusal != nil {
+		t.Errorf("a manifest without anything of ours: %+v, %v", c, refusal)
+	}
+}
+
+func TestABrokenRecordIsRefused(t *testing.T) {
+	t.Parallel()
+	in := input(t, kubeadm(t), nil)
+	in.Live = &txn.Live{Record: json.RawMessage(`[]`)}
+	if _, refusal := Propose(in); refusal == nil {
+		t.Error("not refused")
+	}
+}
+
+func TestDirectoriesAreThoseOfTheManifest(t *testing.T) {
+	t.Parallel()
+	if txn.DataDir != apiserver.AuditDir || txn.LogDir != apiserver.LogDir {
+		t.Errorf("txn writes to %s and %s, the manifest mounts %s and %s", txn.DataDir, txn.LogDir, apiserver.AuditDir, apiserver.LogDir)
+	}
+}
+
+func TestFindManifest(t *testing.T) {
+	t.Parallel()
+	etcd := "apiVersion: v1\nkind: Pod\nmetadata: {name: etcd}\nspec:\n  containers:\n  - {name: etcd, image: etcd, command: [etcd]}\n"
+	tests := map[string]struct {
+		files  map[string]string
+		want   string
+		reason string
+		says   string
+	}{
+		"beside the other components": {
+			files: map[string]string{"etcd.yaml": etcd, "kube-apiserver.yaml": string(kubeadm(t))}, want: "kube-apiserver.yaml",
+		},
+		"under any name": {
+			files: map[string]string{"api.manifest": string(kubeadm(t)), "zz": "no: pod"}, want: "api.manifest",
+		},
+		"dot-files are not looked at": {
+			files:  map[string]string{".kube-apiserver.yaml": string(kubeadm(t)), "etcd.yaml": etcd},
+			reason: reason.ManifestNotFound, says: "no kube-apiserver manifest",
+		},
+		"two of them": {
+			files:  map[string]string{"kube-apiserver.yaml": string(kubeadm(t)), "kube-apiserver.yaml.bak": string(kubeadm(t))},
+			reason: reason.ManifestNotUnderstood, says: "kube-apiserver.yaml.bak",
+		},
+		"one that does not parse": {
+			files:  map[string]string{"kube-apiserver.yaml": "a: b: c\n", "etcd.yaml": etcd},
+			reason: reason.ManifestNotUnderstood, says: "does not parse",
+		},
+		"one without an apiserver container": {
+			files:  map[string]string{"kube-apiserver.yaml": etcd},
+			reason: reason.ManifestNotUnderstood, says: "no kube-apiserver container",
+		},
+		"nothing but something broken": {
+			files:  map[string]string{"other.yaml": "a: b: c\n"},
+			reason: reason.ManifestNotFound, says: "other.yaml",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			root := t.TempDir()
+			dir := filepath.Join(root, "/etc/kubernetes/manifests")
+			if err := os.MkdirAll(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			for file, text := range tt.files {
+				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m, refusal := FindManifest(hostfs.New(root), "/etc/kubernetes/manifests")
+			switch {
+			case tt.reason != "":
+				if refusal == nil || refusal.Reason != tt.reason || !strings.Contains(refusal.Message, tt.says) {
+					t.Errorf("refusal %+v, want %s with %q", refusal, tt.reason, tt.says)
+				}
+			case refusal != nil:
+				t.Error(refusal)
+			case m.Path != "/etc/kubernetes/manifests/"+tt.want:
+				t.Errorf("found %q, want %q", m.Path, tt.want)
+			}
+		})
+	}
+}
+
+func TestALogPathIsTranslatedToTheHosts(t *testing.T) {
+	t.Parallel()
+	manifest := bytes.ReplaceAll(kubeadm(t), []byte("mountPath: /etc/kubernetes/pki"), []byte("mountPath: /logs"))
+	for file, want := range map[string]string{
+		"/logs/audit.log":  "/etc/kubernetes/pki/audit.log",
+		"/logsaudit.log":   "",
+		"-":                "",
+		"/elsewhere/a.log": "",
+	} {
+		if got := onHost(manifest, file); got != want {
+			t.Errorf("%s is %q on the host, want %q", file, got, want)
+		}
+	}
+}
