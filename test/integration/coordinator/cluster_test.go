@@ -30,7 +30,13 @@ type cluster struct {
 
 func newCluster(t *testing.T, nodes ...string) *cluster {
 	t.Helper()
-	c := &cluster{startServer(t)}
+	return furnish(t, startServer(t), nodes...)
+}
+
+// furnish puts there what belongs to a cluster.
+func furnish(t *testing.T, s *server, nodes ...string) *cluster {
+	t.Helper()
+	c := &cluster{s}
 	for _, name := range []string{namespace, sinkNamespace} {
 		must(t)(c.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}))
 	}

@@ -253,3 +253,25 @@ func (c *cluster) told(t *testing.T, reasons ...string) {
 		return len(missing) == 0, "missing " + strings.Join(missing, ", ")
 	})
 }
+
+// TestLeadershipWithoutLeases has the API server leave out what 1.13 and older do not serve.
+func TestLeadershipWithoutLeases(t *testing.T) {
+	s := startServer(t, "--runtime-config=coordination.k8s.io/v1=false,coordination.k8s.io/v1beta1=false")
+	c := furnish(t, s, "cp1")
+	startAgents(t, c)
+	c.serveSink(t, "10.0.0.20")
+	c.configure(t, defaults())
+	stop := c.startCoordinator(t, true)
+	c.awaitReason(t, reason.Complete)
+	lock, err := c.admin.CoreV1().ConfigMaps(namespace).Get(t.Context(), "k8s-audit-enabler-coordinator", metav1.GetOptions{})
+	must(t)(lock, err)
+	if record := lock.Annotations["control-plane.alpha.kubernetes.io/leader"]; !strings.Contains(record, "coordinator-0") {
+		t.Errorf("leader record %q", record)
+	}
+	stop()
+	c.startCoordinator(t, true)
+	config := defaults()
+	config.Enabled = false
+	c.configure(t, config)
+	c.awaitReason(t, reason.Disabled)
+}

@@ -61,8 +61,8 @@ func part(t *testing.T, patterns ...string) string {
 	return ""
 }
 
-// startServer boots etcd and kube-apiserver with RBAC, and three users.
-func startServer(t *testing.T) *server {
+// startServer boots etcd and kube-apiserver with RBAC and three users; more are arguments of kube-apiserver.
+func startServer(t *testing.T, more ...string) *server {
 	t.Helper()
 	apiserver, etcd := part(t, "kube-apiserver"), part(t, "etcd", "etcd-v*")
 	dir := t.TempDir()
@@ -79,11 +79,12 @@ func startServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	logFile := filepath.Join(dir, "kube-apiserver.log")
-	start(t, apiserver, logFile,
-		"--etcd-servers=http://"+client, "--bind-address=127.0.0.1", "--secure-port="+port, "--cert-dir="+filepath.Join(dir, "certs"),
-		"--service-cluster-ip-range=10.0.0.0/24", "--authorization-mode=RBAC", "--token-auth-file="+tokens,
-		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-signing-key-file="+key, "--service-account-key-file="+key, "--api-audiences=api",
-		"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition")
+	start(t, apiserver, logFile, append([]string{
+		"--etcd-servers=http://" + client, "--bind-address=127.0.0.1", "--secure-port=" + port, "--cert-dir=" + filepath.Join(dir, "certs"),
+		"--service-cluster-ip-range=10.0.0.0/24", "--authorization-mode=RBAC", "--token-auth-file=" + tokens,
+		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-signing-key-file=" + key, "--service-account-key-file=" + key, "--api-audiences=api",
+		"--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
+	}, more...)...)
 	s := &server{address: secure}
 	s.admin, err = kubernetes.NewForConfig(s.config(adminToken))
 	if err != nil {
