@@ -4,6 +4,8 @@ go 1.26.0
 
 require k8s-audit-enabler.io v0.0.0-00010101000000-000000000000
 
+require github.com/google/go-containerregistry v0.22.1 // indirect
+
 replace k8s-audit-enabler.io => ../
 
 require (

@@ -230,6 +230,7 @@ func TestOneRunAtATimeHoldsTheLab(t *testing.T) {
 		return l
 	}
 	first, second := open(), open()
+	t.Cleanup(func() { os.Remove(first.opts.lockFile()) })
 	err := first.acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
