@@ -22,7 +22,7 @@ type Refusal struct {
 	Message string
 }
 
-func (r *Refusal) Error() string { return r.Reason + ": " + r.Message }
+func (r *Refusal) String() string { return r.Reason + ": " + r.Message }
 
 // Backends.
 const (

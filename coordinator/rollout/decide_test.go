@@ -40,9 +40,11 @@ func wants(revision string) change   { return func(n *Node) { n.Revision = revis
 func because(r, message string) change {
 	return func(n *Node) { n.Status.Reason, n.Status.Message = r, message }
 }
+
 func permit(f int64, revision string) change {
 	return func(n *Node) { n.Permit = &wire.Permit{HolderUID: n.UID, Fence: f, Revision: revision} }
 }
+
 func foreignPermit(n *Node) { n.Permit = &wire.Permit{HolderUID: "before", Fence: 4, Revision: "r1"} }
 
 func TestDecide(t *testing.T) {

@@ -48,7 +48,7 @@ type machine struct {
 	health Health
 }
 
-func (w *walk) note(format string, args ...any) {
+func (w *walk) notef(format string, args ...any) {
 	w.trace = append(w.trace, fmt.Sprintf(format, args...))
 }
 
@@ -92,7 +92,7 @@ func (w *walk) begin(m *machine) {
 		return
 	}
 	m.changing, m.target, m.fence = true, m.revision, p.Fence
-	w.note("%s begins %s under %d", m.name, m.target, m.fence)
+	w.notef("%s begins %s under %d", m.name, m.target, m.fence)
 	if w.lateStatus {
 		w.probe(m)
 	} else {
@@ -116,13 +116,13 @@ func (w *walk) finish(m *machine) {
 	m.changing = false
 	if w.rand.IntN(10) == 0 {
 		m.failed = m.target
-		w.note("%s rolls %s back", m.name, m.target)
+		w.notef("%s rolls %s back", m.name, m.target)
 	} else {
 		m.applied, m.failed = m.target, ""
 		if !w.enabled {
 			m.applied = ""
 		}
-		w.note("%s has %s", m.name, m.target)
+		w.notef("%s has %s", m.name, m.target)
 	}
 	if w.lateStatus {
 		w.probe(m)
@@ -168,10 +168,10 @@ func (w *walk) coordinate() {
 			w.highest = max(w.highest, d.Permit.Fence)
 			m.permit = &d.Permit
 			w.grants++
-			w.note("grant %d to %s for %s", d.Permit.Fence, m.name, d.Permit.Revision)
+			w.notef("grant %d to %s for %s", d.Permit.Fence, m.name, d.Permit.Revision)
 		case Withdraw:
 			m.permit = nil
-			w.note("withdraw from %s: %s", m.name, d.Reason)
+			w.notef("withdraw from %s: %s", m.name, d.Reason)
 		case None:
 		}
 	}
@@ -214,7 +214,7 @@ func (w *walk) step() {
 	case n < 92:
 		if w.enabled && !m.changing {
 			m.applied = ""
-			w.note("%s drifts", m.name)
+			w.notef("%s drifts", m.name)
 		}
 	case n < 94:
 		m.refuses = !m.refuses
@@ -223,17 +223,17 @@ func (w *walk) step() {
 		for _, m := range w.machines {
 			m.revision = w.wanted()
 		}
-		w.note("the plan is %s", w.wanted())
+		w.notef("the plan is %s", w.wanted())
 	case n < 97:
 		w.calm = Calm{}
-		w.note("the coordinator restarts")
+		w.notef("the coordinator restarts")
 	case n < 98:
 		*m = machine{name: m.name, uid: fmt.Sprintf("%s-%d", m.name, w.rand.Int()), revision: m.revision, permit: m.permit}
 		w.probe(m)
-		w.note("%s is replaced", m.name)
+		w.notef("%s is replaced", m.name)
 	case n < 99:
 		m.permit = nil
-		w.note("somebody takes the permit of %s away", m.name)
+		w.notef("somebody takes the permit of %s away", m.name)
 	default:
 		m.health = []Health{Unknown, NotReady}[w.rand.IntN(2)]
 	}
