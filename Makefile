@@ -70,7 +70,7 @@ test-fuzz: ## Each fuzz target for FUZZTIME
 
 .PHONY: test-chart
 test-chart: deps $(HELM) ## The chart's tests: rendering, schema, RBAC; and building and pushing images
-	$(LOCAL) go test -C test ./chart/...
+	$(LOCAL) go test -C test -v ./chart/... ./images/...
 
 .PHONY: test-integration
 test-integration: deps ## Coordinator and agent against real apiservers, old and new

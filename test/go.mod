@@ -4,7 +4,15 @@ go 1.26.0
 
 require k8s-audit-enabler.io v0.0.0-00010101000000-000000000000
 
-require github.com/google/go-containerregistry v0.22.1 // indirect
+require (
+	github.com/docker/cli v29.7.2+incompatible // indirect
+	github.com/docker/docker-credential-helpers v0.9.3 // indirect
+	github.com/google/go-containerregistry v0.22.1 // indirect
+	github.com/klauspost/compress v1.20.1 // indirect
+	github.com/opencontainers/go-digest v1.0.0 // indirect
+	github.com/opencontainers/image-spec v1.1.1 // indirect
+	github.com/sirupsen/logrus v1.9.4 // indirect
+)
 
 replace k8s-audit-enabler.io => ../
 
