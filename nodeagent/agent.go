@@ -54,6 +54,13 @@ func (a *agent) run(ctx context.Context, plans <-chan kube.Update, files <-chan 
 	defer canary.Stop()
 	for ctx.Err() == nil {
 		if a.round(ctx) {
+			select { // a plan that came meanwhile counts before the next step
+			case u, ok := <-plans:
+				if ok {
+					a.take(u)
+				}
+			default:
+			}
 			continue
 		}
 		select {
@@ -76,6 +83,9 @@ func (a *agent) run(ctx context.Context, plans <-chan kube.Update, files <-chan 
 
 // take reads a plan. A plan that is gone leaves the node as it is.
 func (a *agent) take(u kube.Update) {
+	if a.retry.shown.reason == reason.WaitingForPermit {
+		a.retry = retry{} // this may be the permit
+	}
 	if !u.Exists {
 		a.log.Info("No plan for this node")
 		a.plan, a.planErr = nil, nil
@@ -227,8 +237,7 @@ func (a *agent) postpone(outcome txn.Outcome) {
 	case f.Reason == reason.HostNotWritable:
 		a.retry.shown.phase = wire.PhaseRefused
 	case f.Reason == reason.WaitingForPermit:
-		a.retry = retry{} // the plan says what is next
-		return
+		return // nothing is wrong; the next plan says more
 	}
 	a.lastError = lastErrorOf(*f, time.Now())
 }

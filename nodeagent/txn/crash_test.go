@@ -112,11 +112,11 @@ func TestADiskThatRefusesAStepLeavesOldOrNew(t *testing.T) {
 }
 
 // settled checks that the host is in one of two states, and nothing is open.
-func (w *world) settled(what, old, new string) {
+func (w *world) settled(what, before, after string) {
 	w.t.Helper()
 	j := w.journal()
 	got := w.manifest()
-	if got != old && got != new {
+	if got != before && got != after {
 		w.t.Errorf("%s: manifest is %q, want the old or the new one", what, got)
 	}
 	if j.Open != nil {

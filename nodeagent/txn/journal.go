@@ -124,9 +124,6 @@ type Fault struct {
 	LogTail []string `json:"logTail,omitempty"`
 }
 
-// Error makes a Fault an error.
-func (f *Fault) Error() string { return f.Message }
-
 func faultf(reason, format string, args ...any) *Fault {
 	return &Fault{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }

@@ -68,14 +68,14 @@ func (r *Runner) rollBack(ctx context.Context, j *Journal, fault *Fault) (Outcom
 	hash, err := r.manifestHash(e.Manifest)
 	switch {
 	case err != nil:
-		return r.stuck(j, fmt.Errorf("look at the manifest: %w", err)), nil
+		return r.stuck(j, fmt.Sprintf("look at the manifest: %v", err)), nil
 	case hash == e.BaseHash: // put back already
 	case hash != e.NewHash:
 		return r.conflict(j, faultf(reason.ManifestConflict,
 			"%s was changed by somebody else, so it is not rolled back; their version stays (the new apiserver failed: %s)", e.Manifest, fault.Message)), nil
 	default:
 		if err := r.restore(e); err != nil {
-			return r.stuck(j, fmt.Errorf("put the old manifest back: %w", err)), nil
+			return r.stuck(j, fmt.Sprintf("put the old manifest back: %v", err)), nil
 		}
 	}
 	return r.awaitOld(ctx, j)
@@ -92,7 +92,7 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 		return Outcome{}, err
 	}
 	if late != nil {
-		return r.stuck(j, fmt.Errorf("the old manifest is back, but its apiserver is not ready: %s", late.Message)), nil
+		return r.stuck(j, "the old manifest is back, but its apiserver is not ready: "+late.Message), nil
 	}
 	j.Restarts += fresh
 	j.Unavailable += down
@@ -125,10 +125,10 @@ func (r *Runner) newcomers(ctx context.Context, before []string) []string {
 }
 
 // stuck leaves the transaction open, to be tried again.
-func (r *Runner) stuck(j *Journal, err error) Outcome {
-	f := &Fault{Reason: reason.RollbackFailed, Message: err.Error(), LogTail: j.Open.Fault.LogTail}
+func (r *Runner) stuck(j *Journal, message string) Outcome {
+	f := &Fault{Reason: reason.RollbackFailed, Message: message, LogTail: j.Open.Fault.LogTail}
 	f.Message += fmt.Sprintf(" (rolled back because: %s: %s)", j.Open.Fault.Reason, j.Open.Fault.Message)
-	r.Log.Error("Rollback is not complete", "error", err)
+	r.Log.Error("Rollback is not complete", "message", message)
 	return Outcome{Result: ResultStuck, Fault: f}
 }
 

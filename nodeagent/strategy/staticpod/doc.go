@@ -23,8 +23,8 @@ type Refusal struct {
 	Message string
 }
 
-// Error makes a Refusal an error.
-func (r *Refusal) Error() string { return r.Message }
+// String is for logs and tests.
+func (r *Refusal) String() string { return r.Reason + ": " + r.Message }
 
 func refuse(reason, format string, args ...any) *Refusal {
 	return &Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}

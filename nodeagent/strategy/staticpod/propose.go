@@ -54,7 +54,7 @@ type Input struct {
 // it, so that one record leads back to the original however often the plan changes.
 func Propose(in Input) (*txn.Change, *Refusal) {
 	revision := EffectiveRevision(in.Plan.Revision, in.Credentials)
-	files, refusal := render(in, revision)
+	files, refusal := render(in)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -89,7 +89,7 @@ func Propose(in Input) (*txn.Change, *Refusal) {
 	return &txn.Change{
 		Kind: txn.KindApply, Revision: revision, PlanRevision: in.Plan.Revision, Manifest: in.Manifest.Path,
 		Base: in.Manifest.Data, New: edited, BaseRevision: base.Revision(),
-		Dir: apiserver.RevisionDir(revision), Files: want.files(files), Owner: owner(original), LogBytes: want.logBytes(in.Version),
+		Dir: apiserver.RevisionDir(revision), Files: want.files(files), Owner: owner(original), LogBytes: want.logBytes(),
 		Record: encoded, Effects: want.effects(in, m), ReadyTimeout: cmp.Or(in.Plan.ReadyTimeout.Duration, defaultReadyTimeout),
 	}, nil
 }
@@ -120,7 +120,7 @@ func withoutOurs(m Manifest, live *txn.Live) ([]byte, *Refusal) {
 type rendered struct{ policy, webhook []byte }
 
 // render checks and renders the files. Nothing in an error repeats a credential.
-func render(in Input, revision string) (rendered, *Refusal) {
+func render(in Input) (rendered, *Refusal) {
 	if in.Version == nil {
 		return rendered{}, refuse(reason.ApiserverUnhealthy, "the apiserver does not tell its version")
 	}
@@ -137,6 +137,9 @@ func render(in Input, revision string) (rendered, *Refusal) {
 			return rendered{}, refuse(reason.PlanInvalid, "the plan asks for --%s, which the agent sets itself", f.Name)
 		case !spec.In(in.Version):
 			return rendered{}, refuse(reason.VersionMismatch, "kube-apiserver %s does not know --%s of the plan", in.Version, f.Name)
+		}
+		if err := checkValue(f, spec, in.Version); err != nil {
+			return rendered{}, refuse(reason.PlanInvalid, "the plan asks for %v", err)
 		}
 	}
 	webhook, refusal := renderWebhook(in)
@@ -183,7 +186,7 @@ func inOrder(flags []wire.Flag) []wire.Flag {
 }
 
 // logSize is how large the log may grow with the given flags, in bytes: the file that is written and the rotated ones.
-func logSize(flags []wire.Flag, v *version.Version) int64 {
+func logSize(flags []wire.Flag) int64 {
 	value := func(name string, otherwise int64) int64 {
 		for _, f := range flags {
 			if f.Name != name {

@@ -5,7 +5,6 @@ import (
 	"path"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/util/version"
 	"sigs.k8s.io/yaml"
 
 	"k8s-audit-enabler.io/internal/auditflag"
@@ -58,11 +57,11 @@ func (s settled) files(r rendered) []txn.File {
 	return files
 }
 
-func (s settled) logBytes(v *version.Version) int64 {
+func (s settled) logBytes() int64 {
 	if !s.LogOurs {
 		return 0
 	}
-	return logSize(s.Flags, v)
+	return logSize(s.Flags)
 }
 
 // effects describe the node once this is live.

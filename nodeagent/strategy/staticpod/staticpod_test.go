@@ -218,6 +218,10 @@ func TestARewrittenManifestGetsOurSettingsAgain(t *testing.T) {
 	}
 }
 
+func withFlag(name, value string) func(*wire.Plan) {
+	return func(p *wire.Plan) { p.Desired.Flags = append(p.Desired.Flags, wire.Flag{Name: name, Value: value}) }
+}
+
 func TestProposeRefusesWhatWouldStopAnApiserver(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -232,21 +236,20 @@ func TestProposeRefusesWhatWouldStopAnApiserver(t *testing.T) {
 			reason: reason.PolicyInvalid, says: "line 5",
 		},
 		"a flag of a later version": {
-			plan: func(p *wire.Plan) {
-				p.Desired.Flags = append(p.Desired.Flags, wire.Flag{Name: "audit-dynamic-configuration", Value: "true"})
-			},
+			plan:   withFlag("audit-dynamic-configuration", "true"),
 			reason: reason.VersionMismatch, says: "audit-dynamic-configuration",
 		},
 		"a flag that is not about auditing": {
-			plan: func(p *wire.Plan) {
-				p.Desired.Flags = append(p.Desired.Flags, wire.Flag{Name: "anonymous-auth", Value: "true"})
-			},
+			plan:   withFlag("anonymous-auth", "true"),
 			reason: reason.PlanInvalid, says: "no audit flag",
 		},
+		"a batch of a negative size":          {plan: withFlag("audit-webhook-batch-max-size", "-5"), reason: reason.PlanInvalid, says: "a number"},
+		"a batch of size zero":                {plan: withFlag("audit-webhook-batch-max-size", "0"), reason: reason.PlanInvalid, says: "above zero"},
+		"a wait that is no duration":          {plan: withFlag("audit-webhook-initial-backoff", "5"), reason: reason.PlanInvalid, says: "5s"},
+		"a switch that is neither on nor off": {plan: withFlag("audit-webhook-truncate-enabled", "yes"), reason: reason.PlanInvalid, says: "true or false"},
+		"a webhook that requests wait for":    {plan: withFlag("audit-webhook-mode", "blocking-strict"), reason: reason.PlanInvalid, says: "batch"},
 		"a path that the agent must choose": {
-			plan: func(p *wire.Plan) {
-				p.Desired.Flags = append(p.Desired.Flags, wire.Flag{Name: "audit-log-path", Value: "/etc/shadow"})
-			},
+			plan:   withFlag("audit-log-path", "/etc/shadow"),
 			reason: reason.PlanInvalid, says: "audit-log-path",
 		},
 		"a sink that an apiserver cannot resolve": {

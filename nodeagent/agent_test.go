@@ -1,0 +1,577 @@
+package nodeagent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"k8s-audit-enabler.io/internal/logging"
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/health"
+	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/kube"
+	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
+	"k8s-audit-enabler.io/nodeagent/txn"
+)
+
+// node is a control-plane node with a kubelet, an apiserver, a sink and an API, all of them fakes over real files.
+type node struct {
+	t    *testing.T
+	root string
+
+	// breaks tells whether an apiserver with this manifest crashes.
+	breaks func(manifest string) bool
+	// sink is what the sink does: it counts a batch or refuses it.
+	sinkDown bool
+	secret   map[string][]byte
+
+	plans    chan kube.Update
+	plan     *wire.Plan
+	statuses []wire.NodeStatus
+	writes   int
+	apiDown  bool
+
+	sandbox   int
+	manifest  string
+	since     time.Time
+	delivered float64
+	refused   float64
+	version   string
+}
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	root, err := os.MkdirTemp("/dev/shm", "agent-")
+	if err != nil {
+		root = t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	n := &node{t: t, root: root, plans: make(chan kube.Update, 1), version: "v1.34.4", breaks: func(string) bool { return false }}
+	n.put("/etc/machine-id", "abc123\n")
+	n.put(manifestPath, string(kubeadmManifest(t)))
+	n.put("/var/lib/there", "")
+	n.manifest, n.since = n.get(manifestPath), time.Now().Add(-time.Hour)
+	return n
+}
+
+func (n *node) put(path, text string) {
+	n.t.Helper()
+	path = filepath.Join(n.root, path)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *node) get(path string) string {
+	n.t.Helper()
+	data, err := os.ReadFile(filepath.Join(n.root, path))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return string(data)
+}
+
+func (n *node) exists(path string) bool {
+	_, err := os.Stat(filepath.Join(n.root, path))
+	return err == nil
+}
+
+// kubelet restarts the apiserver when the manifest has changed; that takes 10 s.
+func (n *node) kubelet() time.Duration {
+	if text := n.get(manifestPath); text != n.manifest {
+		n.manifest, n.since = text, time.Now().Add(10*time.Second)
+		n.sandbox++
+	}
+	return time.Since(n.since)
+}
+
+func (n *node) Instances(context.Context) ([]txn.Instance, error) {
+	age := n.kubelet()
+	i := txn.Instance{ID: fmt.Sprint("sandbox-", n.sandbox), Revision: staticpod.Manifest{Data: []byte(n.manifest)}.Revision(), Ready: age >= 0, Running: age >= 0}
+	if age >= 0 && n.breaks(n.manifest) {
+		i.Running, i.Exits = false, 1+int(age/(10*time.Second))
+	}
+	return []txn.Instance{i}, nil
+}
+
+func (n *node) LogTail(context.Context, txn.Instance, int) ([]string, error) {
+	return []string{"no such flag"}, nil
+}
+
+func (n *node) Ready(context.Context) error {
+	if age := n.kubelet(); age < 2*time.Second || n.breaks(n.manifest) {
+		return errors.New("connection refused")
+	}
+	return nil
+}
+
+func (n *node) Live(ctx context.Context) error { return n.Ready(ctx) }
+
+func (n *node) follow([]byte) {}
+
+func (n *node) Version(ctx context.Context) (string, error) { return n.version, n.Ready(ctx) }
+
+func (n *node) StaticPodPath(context.Context) (string, error) {
+	return filepath.Dir(manifestPath), nil
+}
+
+func (n *node) Secret(context.Context, string) (map[string][]byte, error) {
+	if n.secret == nil {
+		return nil, kube.ErrNotFound
+	}
+	return n.secret, nil
+}
+
+// Canary writes what an apiserver with our flags writes.
+func (n *node) Canary(ctx context.Context) (string, error) {
+	if err := n.Ready(ctx); err != nil {
+		return "", err
+	}
+	id := fmt.Sprint("canary-", time.Now().UnixNano())
+	if strings.Contains(n.manifest, "--audit-log-path="+staticpod.LogFile) {
+		path := filepath.Join(n.root, staticpod.LogFile)
+		old, _ := os.ReadFile(path)
+		if err := os.WriteFile(path, append(old, []byte(`{"auditID":"`+id+`"}`+"\n")...), 0o600); err != nil {
+			return "", err
+		}
+	}
+	if strings.Contains(n.manifest, "--audit-webhook-config-file") {
+		if n.sinkDown {
+			n.refused++
+		} else {
+			n.delivered++
+		}
+	}
+	return id, nil
+}
+
+func (n *node) Deliveries(ctx context.Context, _ string) (health.Counters, error) {
+	return health.Counters{Delivered: n.delivered, Failed: n.refused}, n.Ready(ctx)
+}
+
+// agent is a new process on this node.
+func (n *node) agent() (*agent, *reporter) {
+	host := hostfs.New(n.root)
+	log := logging.Discard()
+	r := newReporter(func(_ context.Context, data map[string]string) error {
+		if n.apiDown || n.Ready(n.t.Context()) != nil {
+			return kube.ErrUnavailable
+		}
+		var s wire.NodeStatus
+		if err := wire.Decode(data, wire.KindNodeStatus, &s); err != nil {
+			return err
+		}
+		n.writes++
+		n.statuses = append(n.statuses, s)
+		return nil
+	}, log)
+	return &agent{
+		node: "cp1", version: "test", report: r.set, log: log, pollEvery: 30 * time.Second, canaryEvery: time.Minute,
+		observer: &observer{host: host, kubelet: n, health: n, secrets: n, log: log, secretEvery: 3 * time.Minute},
+		runner: &txn.Runner{Host: host, Runtime: n, Health: n, Log: log, Permitted: func(ctx context.Context, c txn.Change) (bool, error) {
+			return permitted(ctx, func(context.Context) (kube.ConfigMap, error) {
+				if n.plan == nil {
+					return kube.ConfigMap{}, kube.ErrNotFound
+				}
+				data, err := wire.Encode(wire.KindPlan, n.plan)
+				return kube.ConfigMap{Data: data}, err
+			}, c)
+		}},
+		flow: newFlow(n, func(name string) (health.File, error) { return host.Open(name) }, log),
+	}, r
+}
+
+// start runs an agent until stop is called or the test ends.
+func (n *node) start() (stop func()) {
+	ctx, cancel := context.WithCancel(n.t.Context())
+	a, r := n.agent()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		go r.run(ctx)
+		a.run(ctx, n.plans, nil)
+	}()
+	return func() { cancel(); <-done; synctest.Wait() }
+}
+
+// say hands the agent a plan.
+func (n *node) say(p *wire.Plan) {
+	n.t.Helper()
+	data, err := wire.Encode(wire.KindPlan, p)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.plan = p
+	n.plans <- kube.Update{Exists: true, ConfigMap: kube.ConfigMap{Data: data}}
+}
+
+func (n *node) status() wire.NodeStatus {
+	n.t.Helper()
+	synctest.Wait()
+	if len(n.statuses) == 0 {
+		n.t.Fatal("no status was written")
+	}
+	return n.statuses[len(n.statuses)-1]
+}
+
+func (n *node) wants(phase wire.Phase, why string) wire.NodeStatus {
+	n.t.Helper()
+	s := n.status()
+	if s.Phase != phase || s.Reason != why {
+		n.t.Errorf("status %s/%s %q, want %s/%s", s.Phase, s.Reason, s.Message, phase, why)
+	}
+	return s
+}
+
+func condition(s wire.NodeStatus, kind string) string {
+	c := meta.FindStatusCondition(s.Conditions, kind)
+	if c == nil {
+		return "none"
+	}
+	return string(c.Status) + "/" + c.Reason
+}
+
+func TestAnEnablementFromBeginningToEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		original := n.get(manifestPath)
+		defer n.start()()
+		n.say(noPermit(testPlan(t, nil)))
+		time.Sleep(time.Second)
+		s := n.wants(wire.PhasePending, reason.WaitingForPermit)
+		if n.get(manifestPath) != original || condition(s, reason.PreflightPassed) != "True/WaitingForPermit" {
+			t.Errorf("without a permit: preflight %s", condition(s, reason.PreflightPassed))
+		}
+
+		p := testPlan(t, nil)
+		n.say(p)
+		time.Sleep(time.Minute)
+		s = n.wants(wire.PhaseApplied, reason.Live)
+		want := wire.NodeStatus{
+			TypeMeta: s.TypeMeta, Node: wire.NodeIdentity{Name: "cp1", UID: "u1", MachineID: "abc123"},
+			Phase: wire.PhaseApplied, Reason: reason.Live, Message: s.Message, PlanRevision: p.Revision, AppliedRevision: p.Revision, Fence: 5,
+			Apiserver:    wire.ApiserverStatus{Version: "v1.34.4", Restarts: 1, LastUnavailable: s.Apiserver.LastUnavailable},
+			Conditions:   s.Conditions,
+			AgentVersion: "test",
+		}
+		if diff := cmp.Diff(want, s); diff != "" {
+			t.Errorf("status (-want +got):\n%s", diff)
+		}
+		for kind, want := range map[string]string{
+			reason.PreflightPassed: "True/Live", reason.Applied: "True/Live", reason.AuditFlowing: "True/Delivered", reason.PolicyOurs: "True/PolicyIsOurs",
+		} {
+			if got := condition(s, kind); got != want {
+				t.Errorf("%s is %s, want %s", kind, got, want)
+			}
+		}
+
+		writes := n.writes
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n.writes != writes {
+			t.Errorf("%d API writes in an idle hour, want none", n.writes-writes)
+		}
+
+		n.say(testPlan(t, disabled))
+		time.Sleep(time.Minute)
+		s = n.wants(wire.PhaseReverted, reason.Removed)
+		if n.get(manifestPath) != original || n.exists(txn.DataDir) || s.AppliedRevision != "" || s.Apiserver.Restarts != 2 {
+			t.Errorf("after the revert: original %v, files %v, status %+v", n.get(manifestPath) == original, n.exists(txn.DataDir), s)
+		}
+	})
+}
+
+func TestAFailedChangeIsReportedWithTheApiserversLastWords(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		original := n.get(manifestPath)
+		n.breaks = func(m string) bool { return strings.Contains(m, "--audit-log-maxsize=11") }
+		bad := func(p *wire.Plan) { p.Desired.Flags[1].Value = "11" }
+		defer n.start()()
+		n.say(testPlan(t, bad))
+		time.Sleep(3 * time.Minute)
+		s := n.wants(wire.PhaseRolledBack, reason.CrashLooping)
+		if n.get(manifestPath) != original || s.LastError == nil || s.LastError.LogTail[0] != "no such flag" || condition(s, reason.Applied) != "False/CrashLooping" {
+			t.Errorf("status %+v, last error %+v", s, s.LastError)
+		}
+		sandbox := n.sandbox
+		time.Sleep(time.Hour)
+		if n.wants(wire.PhaseRolledBack, reason.CrashLooping); n.sandbox != sandbox {
+			t.Error("the revision that crashed was tried again")
+		}
+		n.say(testPlan(t, nil)) // a correction
+		time.Sleep(2 * time.Minute)
+		if s := n.wants(wire.PhaseApplied, reason.Live); s.LastError != nil {
+			t.Errorf("the last error outlives the success: %+v", s.LastError)
+		}
+	})
+}
+
+func TestDriftIsReportedAndHealedWithAPermit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		defer n.start()()
+		n.say(testPlan(t, nil))
+		time.Sleep(time.Minute)
+		n.say(noPermit(testPlan(t, nil)))
+		time.Sleep(time.Second)
+		n.put(manifestPath, string(kubeadmManifest(t))) // as kubeadm upgrade does
+		time.Sleep(2 * time.Minute)
+		s := n.wants(wire.PhasePending, reason.Drifted)
+		if s.AppliedRevision != "" || condition(s, reason.Applied) != "False/Drifted" {
+			t.Errorf("status %+v", s)
+		}
+		n.say(testPlan(t, nil))
+		time.Sleep(time.Minute)
+		n.wants(wire.PhaseApplied, reason.Live)
+	})
+}
+
+func TestARemovedFileIsWrittenAgainWithoutARestart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		defer n.start()()
+		p := testPlan(t, nil)
+		n.say(p)
+		time.Sleep(time.Minute)
+		sandbox := n.sandbox
+		policy := txn.DataDir + "/" + p.Revision + "/audit-policy.yaml"
+		if err := os.Remove(filepath.Join(n.root, policy)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n.get(policy) != p.Desired.Policy || n.sandbox != sandbox {
+			t.Errorf("policy %q, restarts %d", n.get(policy), n.sandbox-sandbox)
+		}
+	})
+}
+
+func TestChangedCredentialsAreNoticed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.secret = map[string][]byte{"token": []byte("first")}
+		defer n.start()()
+		withSecret := func(p *wire.Plan) {
+			p.Desired.Webhook = wire.Webhook{URL: "https://192.0.2.9:7765/", CredentialsSecret: "sink"}
+		}
+		n.say(testPlan(t, withSecret))
+		time.Sleep(time.Minute)
+		n.wants(wire.PhaseApplied, reason.Live)
+		n.say(noPermit(testPlan(t, withSecret)))
+		n.secret = map[string][]byte{"token": []byte("second")}
+		time.Sleep(5 * time.Minute)
+		n.wants(wire.PhasePending, reason.CredentialsChanged)
+		n.say(testPlan(t, withSecret))
+		time.Sleep(time.Minute)
+		s := n.wants(wire.PhaseApplied, reason.Live)
+		if s.PlanRevision != s.AppliedRevision || !strings.Contains(n.get(manifestPath), s.PlanRevision+"-") {
+			t.Errorf("status %+v", s)
+		}
+		for _, s := range n.statuses {
+			if text, _ := wire.EncodeText(wire.KindNodeStatus, &s); bytes.Contains(text, []byte("first")) || bytes.Contains(text, []byte("second")) {
+				t.Errorf("a status holds a credential:\n%s", text)
+			}
+		}
+	})
+}
+
+func TestAStatusWaitsForTheAPI(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		n.apiDown = true
+		defer n.start()()
+		n.say(testPlan(t, nil))
+		time.Sleep(10 * time.Minute)
+		if synctest.Wait(); n.writes != 0 {
+			t.Fatal("written to an API that is away")
+		}
+		n.apiDown = false
+		time.Sleep(10 * time.Second)
+		s := n.wants(wire.PhaseApplied, reason.Live)
+		applied := meta.FindStatusCondition(s.Conditions, reason.Applied)
+		if since := time.Since(applied.LastTransitionTime.Time); since < 9*time.Minute {
+			t.Errorf("the transition is dated %s ago, want when it happened", since)
+		}
+		if n.writes != 1 {
+			t.Errorf("%d writes, want the newest status only", n.writes)
+		}
+	})
+}
+
+func TestAnAgentThatIsKilledGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		stop := n.start()
+		n.say(testPlan(t, nil))
+		time.Sleep(4 * time.Second) // the manifest is swapped
+		stop()
+		time.Sleep(time.Minute)
+		n.plans = make(chan kube.Update, 1)
+		defer n.start()()
+		time.Sleep(30 * time.Second)
+		if j, err := txn.LoadJournal(hostfs.New(n.root)); err != nil || j.Open != nil || j.Live == nil {
+			t.Errorf("without a plan: journal %+v, %v", j, err)
+		}
+		n.say(testPlan(t, nil))
+		time.Sleep(time.Second)
+		n.wants(wire.PhaseApplied, reason.Live)
+		if n.sandbox != 1 {
+			t.Errorf("%d restarts, want 1", n.sandbox)
+		}
+	})
+}
+
+func TestAPermitWithdrawnMeanwhileIsNotUsed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		defer n.start()()
+		p := testPlan(t, nil)
+		n.say(p)
+		n.plan = noPermit(testPlan(t, nil)) // what the API says by now
+		time.Sleep(time.Second)
+		n.say(n.plan)
+		time.Sleep(time.Minute)
+		n.wants(wire.PhasePending, reason.WaitingForPermit)
+		if strings.Contains(n.get(manifestPath), p.Revision) {
+			t.Error("the manifest was changed")
+		}
+	})
+}
+
+func TestAFullDiskIsReportedAndTriedAgainRarely(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		original := n.get(manifestPath)
+		n.put(txn.StateDir, "a file in the place of our directory")
+		defer n.start()()
+		n.say(testPlan(t, nil))
+		time.Sleep(time.Hour)
+		s := n.wants(wire.PhaseFailed, reason.HostNotWritable)
+		if n.get(manifestPath) != original || n.writes > 20 {
+			t.Errorf("manifest untouched: %v, %d writes", n.get(manifestPath) == original, n.writes)
+		}
+		_ = s
+	})
+}
+
+func TestAPlanThatCannotBeReadIsRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		defer n.start()()
+		n.plans <- kube.Update{Exists: true, ConfigMap: kube.ConfigMap{Data: map[string]string{wire.DocumentKey: "apiVersion: k8s-audit-enabler.io/v9\nkind: Plan\n"}}}
+		time.Sleep(time.Second)
+		if s := n.wants(wire.PhaseRefused, reason.PlanInvalid); !strings.Contains(s.Message, "v9") {
+			t.Errorf("message %q", s.Message)
+		}
+		n.plans <- kube.Update{Exists: true} // made by the coordinator, not filled yet
+		writes := n.writes
+		time.Sleep(time.Minute)
+		if n.writes != writes {
+			t.Error("an empty plan was answered")
+		}
+	})
+}
+
+func TestASinkThatIsDownIsToldButFlapsDoNotWriteForEver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		defer n.start()()
+		n.say(testPlan(t, nil))
+		time.Sleep(5 * time.Minute)
+		if got := condition(n.status(), reason.AuditFlowing); got != "True/Delivered" {
+			t.Fatalf("AuditFlowing is %s", got)
+		}
+		n.sinkDown = true
+		time.Sleep(10 * time.Minute)
+		s := n.wants(wire.PhaseApplied, reason.Live) // never a reason to take anything back
+		if got := condition(s, reason.AuditFlowing); got != "False/SinkUnreachable" {
+			t.Errorf("AuditFlowing is %s", got)
+		}
+		writes := n.writes
+		for range 200 {
+			n.sinkDown = !n.sinkDown
+			time.Sleep(3 * time.Minute)
+		}
+		synctest.Wait()
+		if got := n.writes - writes; got > 20 {
+			t.Errorf("%d writes for a sink that flaps for ten hours", got)
+		}
+	})
+}
+
+func TestSteadyVerdict(t *testing.T) {
+	t.Parallel()
+	good := health.Judgement{Status: metav1.ConditionTrue, Reason: reason.Delivered}
+	bad := health.Judgement{Status: metav1.ConditionFalse, Reason: reason.SinkUnreachable}
+	var s steadyVerdict
+	now := time.Now()
+	see := func(j health.Judgement) bool {
+		now = now.Add(time.Minute)
+		return s.observe(j, now)
+	}
+	if !see(good) {
+		t.Error("the first verdict is not shown")
+	}
+	if see(bad) || see(good) || see(bad) || s.shown != good {
+		t.Error("a single verdict changed what is shown")
+	}
+	if !see(bad) || s.shown != bad {
+		t.Error("two in a row did not")
+	}
+	more := good
+	more.Message = "delivered 17"
+	if see(good) || see(good) || see(more) {
+		t.Error("the second change needs more than three in a row")
+	}
+	if !see(good) {
+		t.Error("the second change needs four in a row")
+	}
+	now = now.Add(time.Hour)
+	if see(bad) || !see(bad) {
+		t.Error("an hour does not forgive")
+	}
+}
+
+func TestMachineAndHostRoot(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	host := hostfs.New(root)
+	if err := CheckHostRoot(host); err == nil || !strings.Contains(err.Error(), "--host-root") {
+		t.Errorf("an empty directory passes for a host's root: %v", err)
+	}
+	for file, text := range map[string]string{"var/lib/dbus/machine-id": "fromdbus\n", "sys/class/dmi/id/product_uuid": "U-1\n"} {
+		if err := errors.Join(os.MkdirAll(filepath.Join(root, filepath.Dir(file)), 0o755), os.WriteFile(filepath.Join(root, file), []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := CheckHostRoot(host); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(wire.NodeIdentity{MachineID: "fromdbus", SystemUUID: "U-1"}, machineOf(host)); diff != "" {
+		t.Errorf("machine (-want +got):\n%s", diff)
+	}
+}
