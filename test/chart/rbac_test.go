@@ -1,0 +1,154 @@
+package chart
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
+)
+
+const (
+	coordinatorName = "k8s-audit-enabler-coordinator"
+	agentName       = "k8s-audit-enabler-agent"
+
+	coordinatorAccount = "audit-ns/k8s-audit-enabler-coordinator"
+	agentAccount       = "audit-ns/k8s-audit-enabler-agent"
+)
+
+// TestRBAC_IsStatedHere lists each rule of each role. A rule more or fewer fails: permissions change by decision.
+func TestRBAC_IsStatedHere(t *testing.T) {
+	t.Parallel()
+	rule := func(group string, resources []string, names []string, verbs ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: resources, ResourceNames: names, Verbs: verbs}
+	}
+	coordinatorsOwn := []rbacv1.PolicyRule{
+		rule("", []string{"configmaps"}, nil, "get", "list", "watch", "create", "update", "patch", "delete"),
+		rule("coordination.k8s.io", []string{"leases"}, nil, "get", "list", "watch", "create", "update", "patch"),
+		rule("rbac.authorization.k8s.io", []string{"roles"}, nil, "create"),
+		rule("rbac.authorization.k8s.io", []string{"roles"}, []string{"k8s-audit-enabler-agent-nodes"}, "get", "list", "watch", "update", "patch", "delete"),
+		rule("apps", []string{"deployments"}, []string{"k8s-audit-enabler-coordinator"}, "get"),
+	}
+	recognition := []rbacv1.PolicyRule{
+		rule("", []string{"pods"}, nil, "get", "list", "watch"),
+		rule("", []string{"configmaps"}, []string{"kubeadm-config"}, "get"),
+	}
+	cluster := func(service ...string) []rbacv1.PolicyRule {
+		rules := []rbacv1.PolicyRule{rule("", []string{"nodes"}, nil, "get", "list", "watch", "patch")}
+		if service != nil {
+			rules = append(rules, rule("", []string{"services"}, service, "get", "list", "watch"))
+		}
+		return append(rules,
+			rule("", []string{"configmaps"}, []string{"audit-enabler-config"}, "get"),
+			rule("", []string{"events"}, nil, "create", "patch"))
+	}
+	agent := []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics", "/readyz", "/livez", "/healthz"}, Verbs: []string{"get"}}}
+	credentials := []rbacv1.PolicyRule{rule("", []string{"secrets"}, []string{"receiver-token"}, "get")}
+
+	const (
+		own     = "Role audit-ns/k8s-audit-enabler-coordinator"
+		system  = "Role kube-system/k8s-audit-enabler-coordinator"
+		wide    = "ClusterRole k8s-audit-enabler-coordinator"
+		probing = "ClusterRole k8s-audit-enabler-agent"
+		secret  = "Role audit-ns/k8s-audit-enabler-agent-credentials"
+		nodes   = "Role audit-ns/k8s-audit-enabler-agent-nodes"
+	)
+	type roles map[string][]rbacv1.PolicyRule
+	bindings := map[string][]string{
+		own: {coordinatorAccount}, system: {coordinatorAccount}, wide: {coordinatorAccount},
+		probing: {agentAccount}, nodes: {agentAccount},
+	}
+	withSecret := maps.Clone(bindings)
+	withSecret[secret] = []string{agentAccount}
+	withoutAgent := maps.Clone(bindings)
+	delete(withoutAgent, probing)
+	delete(withoutAgent, nodes)
+
+	tests := map[string]struct {
+		values   values
+		roles    roles
+		bindings map[string][]string
+	}{
+		"defaults": {
+			installable(),
+			roles{own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent"), probing: agent},
+			bindings,
+		},
+		"a URL: no Service is read": {
+			installable().with("http://192.0.2.1/", "sink", "url"),
+			roles{own: coordinatorsOwn, system: recognition, wide: cluster(), probing: agent},
+			bindings,
+		},
+		"credentials: their Secret, and only the agents read it": {
+			installable().with("receiver-token", "sink", "credentialsSecret").with("receiver", "sink", "service", "name"),
+			roles{own: coordinatorsOwn, system: recognition, wide: cluster("receiver"), probing: agent, secret: credentials},
+			withSecret,
+		},
+		"no agent: nothing for agents": {
+			installable().with(false, "agent", "enabled").with("receiver-token", "sink", "credentialsSecret"),
+			roles{own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent")},
+			withoutAgent,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := renderValues(t, test.values)
+			gotRoles, gotBindings := permissions(t, text)
+			if diff := cmp.Diff(map[string][]rbacv1.PolicyRule(test.roles), gotRoles); diff != "" {
+				t.Errorf("rules (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.bindings, gotBindings); diff != "" {
+				t.Errorf("bindings (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRBAC_HasNoWildcard(t *testing.T) {
+	t.Parallel()
+	roles, _ := permissions(t, render(t, "sink.credentialsSecret=receiver-token"))
+	for name, rules := range roles {
+		for _, rule := range rules {
+			for _, list := range [][]string{rule.APIGroups, rule.Resources, rule.Verbs, rule.NonResourceURLs} {
+				if slices.Contains(list, "*") {
+					t.Errorf("%s has a wildcard: %v", name, rule)
+				}
+			}
+			if slices.Contains(rule.Resources, "secrets") && (len(rule.ResourceNames) != 1 || !slices.Equal(rule.Verbs, []string{"get"})) {
+				t.Errorf("%s reaches more than one Secret: %v", name, rule)
+			}
+		}
+	}
+}
+
+// permissions returns the rules by role, and the ServiceAccounts by the role that is bound to them.
+func permissions(t *testing.T, text string) (roles map[string][]rbacv1.PolicyRule, bindings map[string][]string) {
+	t.Helper()
+	roles, bindings = map[string][]rbacv1.PolicyRule{}, map[string][]string{}
+	bind := func(role string, subjects []rbacv1.Subject) {
+		for _, s := range subjects {
+			if s.Kind != rbacv1.ServiceAccountKind {
+				t.Errorf("%s is bound to %s %s", role, s.Kind, s.Name)
+			}
+			bindings[role] = append(bindings[role], s.Namespace+"/"+s.Name)
+		}
+	}
+	for _, object := range objects(t, text) {
+		switch o := object.(type) {
+		case *rbacv1.Role:
+			roles["Role "+o.Namespace+"/"+o.Name] = o.Rules
+		case *rbacv1.ClusterRole:
+			roles["ClusterRole "+o.Name] = o.Rules
+			if o.AggregationRule != nil {
+				t.Errorf("ClusterRole %s aggregates others", o.Name)
+			}
+		case *rbacv1.RoleBinding:
+			bind(o.RoleRef.Kind+" "+o.Namespace+"/"+o.RoleRef.Name, o.Subjects)
+		case *rbacv1.ClusterRoleBinding:
+			bind(o.RoleRef.Kind+" "+o.RoleRef.Name, o.Subjects)
+		}
+	}
+	return roles, bindings
+}
