@@ -22,7 +22,7 @@ var sinkServices = map[string]struct{ spec, reason string }{
 }
 
 // untouchable installs the release with everything wrong that can be put right while it is there, one after the other. It
-// ends with the values' defaults, and the sink's Service missing.
+// ends with the sink's Service there, and a bad policy.
 func untouchable(t *testing.T, s *scene) { //nolint:thelper // an act, whose lines matter
 	t.Run("helm refuses a misspelt value", func(t *testing.T) {
 		err := s.Install(within(t, time.Minute), stage.Values{"sink": stage.Values{"sevrice": stage.Values{"name": "x"}}})
@@ -61,9 +61,12 @@ func untouchable(t *testing.T, s *scene) { //nolint:thelper // an act, whose lin
 			}
 		})
 	}
-	t.Run("PolicyInvalid with the field and the line", func(t *testing.T) {
+	s.install(t, nil)
+	s.reason(t, reason.SinkNotFound)
+	t.Run("PolicyInvalid with the field and the line, once all else is well", func(t *testing.T) {
 		bad := strings.Replace(policyLogging("/nowhere"), "level: Metadata", "level: Everything", 1)
 		s.install(t, customPolicy(bad))
+		must(t, s.ServeSink(within(t, time.Minute), ""))
 		s.reason(t, reason.PolicyInvalid)
 		_, flat, err := s.Status(t.Context())
 		must(t, err)
@@ -71,8 +74,6 @@ func untouchable(t *testing.T, s *scene) { //nolint:thelper // an act, whose lin
 			t.Errorf("message is %q, want the field and the line", message)
 		}
 	})
-	s.install(t, nil)
-	s.reason(t, reason.SinkNotFound)
 }
 
 // secondRelease installs another release beside the first, which must refuse and leave the first one's nodes alone.

@@ -20,14 +20,15 @@ import (
 // notice anything.
 func TestThreeControlPlanes(t *testing.T) {
 	s := play(t, stage.Options{Nodes: 3, QuickRestarts: true})
-	must(t, s.ServeSink(t.Context(), "10.96.77.1"))
 	pace := stage.Values{"rollout": stage.Values{"sinkDebounce": "15s"}}
 	var revision string
 
-	t.Run("enabling restarts each apiserver once, one at a time, and no request fails", func(t *testing.T) {
+	t.Run("enabling goes on by itself once the sink's Service is there, restarts each apiserver once, one at a time, and no request fails", func(t *testing.T) {
 		defer s.act(t)()
-		watch := s.unnoticed(t)
 		s.install(t, pace)
+		s.reason(t, reason.SinkNotFound)
+		watch := s.unnoticed(t)
+		must(t, s.ServeSink(within(t, time.Minute), "10.96.77.1"))
 		revision = s.revision(t, "", 3*oneRestart)
 		watch(1)
 	})
