@@ -173,20 +173,21 @@ func (r *runtime) Instances(ctx context.Context) ([]txn.Instance, error) {
 	return found, nil
 }
 
-// describe adds what a sandbox's containers say. The kubelet keeps the last one that ended; their number is in Attempt.
+// describe adds what a sandbox's containers say, newest first. The kubelet keeps the last one that ended; their number is
+// in Attempt. What one that ended has logged tells more than what its successor has so far.
 func describe(i *txn.Instance, containers []cri.Container) {
+	ended := false
 	for _, c := range containers {
-		if c.State == cri.ContainerRunning {
-			i.Running = true
-		}
 		exits := int(c.Attempt)
 		if c.State == cri.ContainerExited {
 			exits++
 		}
 		i.Exits = max(i.Exits, exits)
-		if i.LogPath == "" || c.State == cri.ContainerExited && !i.Running {
+		i.Running = i.Running || c.State == cri.ContainerRunning
+		if i.LogPath == "" || c.State == cri.ContainerExited && !ended {
 			i.LogPath = c.LogPath
 		}
+		ended = ended || c.State == cri.ContainerExited
 	}
 }
 

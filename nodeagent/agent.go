@@ -239,7 +239,9 @@ func (a *agent) postpone(outcome txn.Outcome) {
 	case f.Reason == reason.WaitingForPermit:
 		return // nothing is wrong; the next plan says more
 	}
-	a.lastError = lastErrorOf(*f, time.Now())
+	if e := a.lastError; e == nil || e.Reason != f.Reason || e.Message != f.Message { // the first time counts
+		a.lastError = lastErrorOf(*f, time.Now())
+	}
 }
 
 // permitted asks the API whether a change may still be made.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -21,6 +22,7 @@ import (
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/health"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/hostfs/hostfstest"
 	"k8s-audit-enabler.io/nodeagent/kube"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/txn"
@@ -33,9 +35,11 @@ type node struct {
 
 	// breaks tells whether an apiserver with this manifest crashes.
 	breaks func(manifest string) bool
-	// sink is what the sink does: it counts a batch or refuses it.
+	// sinkDown: the sink refuses what it gets.
 	sinkDown bool
-	secret   map[string][]byte
+	// host is the file system of the next agent.
+	host   *hostfs.FS
+	secret map[string][]byte
 
 	plans    chan kube.Update
 	plan     *wire.Plan
@@ -58,7 +62,7 @@ func newNode(t *testing.T) *node {
 		root = t.TempDir()
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	n := &node{t: t, root: root, plans: make(chan kube.Update, 1), version: "v1.34.4", breaks: func(string) bool { return false }}
+	n := &node{t: t, root: root, host: hostfs.New(root), plans: make(chan kube.Update, 1), version: "v1.34.4", breaks: func(string) bool { return false }}
 	n.put("/etc/machine-id", "abc123\n")
 	n.put(manifestPath, string(kubeadmManifest(t)))
 	n.put("/var/lib/there", "")
@@ -163,8 +167,7 @@ func (n *node) Deliveries(ctx context.Context, _ string) (health.Counters, error
 
 // agent is a new process on this node.
 func (n *node) agent() (*agent, *reporter) {
-	host := hostfs.New(n.root)
-	log := logging.Discard()
+	host, log := n.host, logging.Discard()
 	r := newReporter(func(_ context.Context, data map[string]string) error {
 		if n.apiDown || n.Ready(n.t.Context()) != nil {
 			return kube.ErrUnavailable
@@ -464,15 +467,39 @@ func TestAFullDiskIsReportedAndTriedAgainRarely(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
 		original := n.get(manifestPath)
-		n.put(txn.StateDir, "a file in the place of our directory")
+		host, faults := hostfstest.New(n.root)
+		faults.FailFrom(1, unix.ENOSPC)
+		n.host = host
 		defer n.start()()
 		n.say(testPlan(t, nil))
 		time.Sleep(time.Hour)
-		s := n.wants(wire.PhaseFailed, reason.HostNotWritable)
-		if n.get(manifestPath) != original || n.writes > 20 {
-			t.Errorf("manifest untouched: %v, %d writes", n.get(manifestPath) == original, n.writes)
+		s := n.wants(wire.PhaseRefused, reason.HostNotWritable)
+		if n.get(manifestPath) != original || s.LastError == nil || !strings.Contains(s.Message, "no space") {
+			t.Errorf("manifest untouched: %v, status %+v", n.get(manifestPath) == original, s)
 		}
-		_ = s
+		if n.writes > 2 {
+			t.Errorf("%d writes while nothing changes", n.writes)
+		}
+		faults.FailWhen(nil)
+		time.Sleep(31 * time.Minute)
+		if s := n.wants(wire.PhaseApplied, reason.Live); s.LastError != nil {
+			t.Errorf("the last error outlives the success: %+v", s.LastError)
+		}
+	})
+}
+
+func TestAJournalThatCannotBeReadStopsEverything(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		original := n.get(manifestPath)
+		n.put(txn.StateDir+"/journal.json", "{not JSON")
+		defer n.start()()
+		n.say(testPlan(t, nil))
+		time.Sleep(time.Minute)
+		if s := n.wants(wire.PhaseFailed, reason.HostNotWritable); !strings.Contains(s.Message, "journal.json") || n.get(manifestPath) != original {
+			t.Errorf("status %+v", s)
+		}
 	})
 }
 
@@ -512,13 +539,13 @@ func TestASinkThatIsDownIsToldButFlapsDoNotWriteForEver(t *testing.T) {
 			t.Errorf("AuditFlowing is %s", got)
 		}
 		writes := n.writes
-		for range 200 {
+		for range 80 {
 			n.sinkDown = !n.sinkDown
 			time.Sleep(3 * time.Minute)
 		}
 		synctest.Wait()
 		if got := n.writes - writes; got > 20 {
-			t.Errorf("%d writes for a sink that flaps for ten hours", got)
+			t.Errorf("%d writes for a sink that flaps for four hours", got)
 		}
 	})
 }
@@ -544,8 +571,10 @@ func TestSteadyVerdict(t *testing.T) {
 	}
 	more := good
 	more.Message = "delivered 17"
-	if see(good) || see(good) || see(more) {
-		t.Error("the second change needs more than three in a row")
+	for _, j := range []health.Judgement{good, more, good} {
+		if see(j) {
+			t.Error("the second change needs more than three in a row")
+		}
 	}
 	if !see(good) {
 		t.Error("the second change needs four in a row")
