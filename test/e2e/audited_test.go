@@ -20,7 +20,8 @@ const (
 	userLogPath     = "/var/log/kubernetes/mine.log"
 	// userPolicy logs ConfigMaps and nothing else, which tells it from every other policy.
 	userPolicy  = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n- level: Metadata\n  resources: [{group: '', resources: [configmaps]}]\n- level: None\n"
-	userWebhook = "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'http://192.0.2.1:1/'}}]\ncontexts: [{name: c, context: {cluster: c, user: ''}}]\ncurrent-context: c\n"
+	// userWebhook posts to an address; an apiserver whose webhook is dead takes half a minute longer to end.
+	userWebhook = "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'http://ADDRESS/k8s-audit'}}]\ncontexts: [{name: c, context: {cluster: c, user: ''}}]\ncurrent-context: c\n"
 )
 
 // auditedManifest is a kubeadm manifest with a user's audit settings, with or without a webhook.
@@ -65,7 +66,7 @@ func TestAuditedBefore(t *testing.T) {
 	plain := s.host(t, node, stage.ManifestPath)
 	must(t, s.ServeSink(t.Context(), ""))
 	must(t, s.WriteHost(node, userPolicyPath, userPolicy))
-	must(t, s.WriteHost(node, userWebhookPath, userWebhook))
+	must(t, s.WriteHost(node, userWebhookPath, strings.Replace(userWebhook, "ADDRESS", s.Receiver.Address(), 1)))
 
 	t.Run("somebody else's webhook is not touched", func(t *testing.T) {
 		defer s.act(t)()
