@@ -550,6 +550,43 @@ func TestASinkThatIsDownIsToldButFlapsDoNotWriteForEver(t *testing.T) {
 	})
 }
 
+func TestPermitted(t *testing.T) {
+	t.Parallel()
+	revision := testPlan(t, nil).Revision
+	c := txn.Change{PlanRevision: revision, Fence: 5}
+	answer := func(p *wire.Plan, err error) func(context.Context) (kube.ConfigMap, error) {
+		return func(context.Context) (kube.ConfigMap, error) {
+			if err != nil {
+				return kube.ConfigMap{}, err
+			}
+			data, err := wire.Encode(wire.KindPlan, p)
+			return kube.ConfigMap{Data: data}, err
+		}
+	}
+	older, other := testPlan(t, nil), testPlan(t, disabled)
+	older.Permit.Fence = 4
+	tests := map[string]struct {
+		get     func(context.Context) (kube.ConfigMap, error)
+		want    bool
+		wantErr bool
+	}{
+		"it stands":                      {answer(testPlan(t, nil), nil), true, false},
+		"it was taken away":              {answer(noPermit(testPlan(t, nil)), nil), false, false},
+		"the plan is another one by now": {answer(other, nil), false, false},
+		"an older one came back":         {answer(older, nil), false, false},
+		"the plan is gone":               {answer(nil, kube.ErrNotFound), false, false},
+		"nobody answers":                 {answer(nil, kube.ErrUnavailable), false, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got, err := permitted(t.Context(), tt.get, c); got != tt.want || (err != nil) != tt.wantErr {
+				t.Errorf("permitted = %v, %v", got, err)
+			}
+		})
+	}
+}
+
 func TestSteadyVerdict(t *testing.T) {
 	t.Parallel()
 	good := health.Judgement{Status: metav1.ConditionTrue, Reason: reason.Delivered}

@@ -131,6 +131,25 @@ func TestNothingIsTouchedWhenSomethingSpeaksAgainstIt(t *testing.T) {
 	}
 }
 
+func TestAnOldApiserverBesideTheNewOneIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.lingers = 40 * time.Second
+		began := time.Now()
+		if got := w.do(w.change()); got.Result != ResultCommitted || time.Since(began) < 40*time.Second {
+			t.Errorf("outcome %+v after %s, want committed after the old one has gone", got, time.Since(began))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.lingers = 100 * time.Second
+		if got := w.do(w.change()); got.Result != ResultRolledBack || !strings.Contains(got.Fault.Message, "older one still runs") {
+			t.Errorf("outcome %+v, fault %+v", got, got.Fault)
+		}
+	})
+}
+
 func TestAPermitStandsWhileTheAPIIsAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

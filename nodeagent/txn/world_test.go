@@ -43,11 +43,14 @@ type world struct {
 	onLook func()
 	// sick makes the apiserver not ready whatever it runs with.
 	sick bool
+	// lingers keeps the old sandbox up beside the new one for that long.
+	lingers time.Duration
 	// withdrawn: the permit is gone. apiAway: nobody can say.
 	withdrawn, apiAway bool
 	progress           []State
 
 	instances []*instance
+	lingering *instance
 }
 
 type instance struct {
@@ -131,10 +134,13 @@ func (w *world) kubelet() *instance {
 	now := w.instances[len(w.instances)-1]
 	text := w.manifest()
 	if text != now.content && w.behaves[text] != ignored {
-		now.Ready, now.Running = false, false
+		w.lingering = now
 		now = &instance{Instance: Instance{ID: "sandbox-" + string(rune('0'+len(w.instances)))}, content: text, since: time.Now().Add(w.startAfter)}
 		now.Revision, _, _ = strings.Cut(strings.TrimPrefix(text, "revision="), "\n")
 		w.instances = append(w.instances, now)
+	}
+	if old := w.lingering; old != nil && time.Since(now.since) >= w.lingers-w.startAfter {
+		old.Ready, old.Running, w.lingering = false, false, nil
 	}
 	if age := time.Since(now.since); age >= 0 {
 		now.Ready, now.Running = true, true

@@ -159,10 +159,13 @@ func TestProposeOfWhatIsThereChangesNothing(t *testing.T) {
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
+	size, before := []byte("    - --audit-log-maxsize=10\n"), []byte("    - --allow-privileged=true\n")
+	moved := bytes.Replace(bytes.Replace(first.New, size, nil, 1), before, append(slices.Clone(size), before...), 1)
 	tests := map[string]struct {
 		manifest []byte
 		live     *txn.Live
 	}{
+		"with a flag moved by somebody else":   {moved, liveAfter(first)},
 		"with its record":                      {first.New, liveAfter(first)},
 		"without a record":                     {first.New, nil},
 		"after somebody else's harmless edits": {bytes.Replace(first.New, []byte("# the default, said aloud"), []byte("# yes"), 1), liveAfter(first)},
