@@ -45,7 +45,7 @@ func templateValues(t *testing.T, v values) (string, error) {
 // fileWith writes a file whose path helm takes as it is: a test's own folder may have commas, which separate paths there.
 func fileWith(t *testing.T, text []byte) string {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "chart") //nolint:usetesting // see above
+	folder, err := os.MkdirTemp("", "chart")
 	if err != nil {
 		t.Fatal(err)
 	}
