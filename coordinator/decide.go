@@ -29,7 +29,7 @@ type draft struct {
 
 // decide goes from what is known to what is to be done. It is pure but for the memory of clocks.
 func (m *memory) decide(w *world) outcome {
-	membership := detect.ControlPlane(w.evidence.Nodes, w.evidence.Apiservers)
+	membership := detect.ControlPlane(w.evidence.Nodes, w.evidence.Apiservers, func(node string) bool { return w.planObjects[node] != nil })
 	d := m.draft(w, membership.Members)
 	in := question(w, d, membership)
 	in.Calm = m.calm.Observe(w.now, in)

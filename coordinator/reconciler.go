@@ -110,7 +110,7 @@ func (r *Reconciler) look(ctx context.Context) (*world, error) {
 	if err := r.readConfig(ctx, w); err != nil || w.configObject == nil {
 		return w, err
 	}
-	nodes, err := r.nodes(ctx)
+	nodes, err := r.nodes(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +133,10 @@ func (r *Reconciler) look(ctx context.Context) (*world, error) {
 	return w, err
 }
 
-func (r *Reconciler) nodes(ctx context.Context) ([]detect.Node, error) {
+// nodes are those in the caches, and those that have documents and are in none. Such a node is gone or no control-plane node
+// any more, or it has just changed its labels and moves from one cache to another: then it must not be taken for gone, least
+// of all while it holds the permit.
+func (r *Reconciler) nodes(ctx context.Context, w *world) ([]detect.Node, error) {
 	var nodes []detect.Node
 	seen := map[string]bool{}
 	for _, from := range r.Nodes {
@@ -146,6 +149,21 @@ func (r *Reconciler) nodes(ctx context.Context) ([]detect.Node, error) {
 			if n := &list.Items[i]; !seen[n.Name] {
 				seen[n.Name] = true
 				nodes = append(nodes, detect.FromNode(n))
+			}
+		}
+	}
+	for _, documents := range []map[string]*corev1.ConfigMap{w.planObjects, w.statusObjects} {
+		for name := range documents {
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			var n corev1.Node
+			switch err := r.Live.Get(ctx, client.ObjectKey{Name: name}, &n); {
+			case err == nil:
+				nodes = append(nodes, detect.FromNode(&n))
+			case !apierrors.IsNotFound(err):
+				return nil, fmt.Errorf("get node %q: %w", name, err)
 			}
 		}
 	}

@@ -338,6 +338,26 @@ func TestAFormerControlPlaneNodeIsLeftClean(t *testing.T) {
 	}
 }
 
+func TestANodeThatMovesFromCacheToCacheIsNotTakenForGone(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "cp1", "cp2")
+	s.serve("10.96.0.20")
+	s.configure(intent())
+	s.reconcile()
+	s.say("cp1", wire.PhasePending)
+	s.say("cp2", wire.PhasePending)
+	s.expect("false NodeChanging")
+	before := s.plan("cp1")
+	without := newScene(t, "cp2")
+	for i := range s.r.Nodes {
+		s.r.Nodes[i].Reader = without.api
+	}
+	s.expect("false NodeChanging")
+	if diff := cmp.Diff(before, s.plan("cp1")); diff != "" || s.plan("cp2").Permit != nil {
+		t.Errorf("cp2 has %+v; plan of cp1 (-before +after):\n%s", s.plan("cp2").Permit, diff)
+	}
+}
+
 func TestAStatusThatCannotBeReadIsNoReport(t *testing.T) {
 	t.Parallel()
 	s := ready(t, "cp1")

@@ -23,7 +23,7 @@ func (m Member) Version() string {
 // Membership says which nodes form the control plane.
 type Membership struct {
 	// Members have a control-plane role, confirmed by an apiserver pod, in the order of their names. A node that carries our
-	// label stays a member while one of the two is there: an apiserver that is down shows no pod for a moment.
+	// label or has a plan stays a member while one of the two is there: an apiserver that is down shows no pod for a moment.
 	Members []Member
 	// Former carry our label and are no control-plane nodes any more.
 	Former []Node
@@ -32,8 +32,8 @@ type Membership struct {
 	Strangers []Apiserver
 }
 
-// ControlPlane sorts nodes that have a control-plane role or our label.
-func ControlPlane(nodes []Node, apiservers []Apiserver) Membership {
+// ControlPlane sorts nodes that have a control-plane role, our label, or a plan.
+func ControlPlane(nodes []Node, apiservers []Apiserver, planned func(name string) bool) Membership {
 	var m Membership
 	at := map[string][]Apiserver{}
 	for _, a := range apiservers {
@@ -42,7 +42,7 @@ func ControlPlane(nodes []Node, apiservers []Apiserver) Membership {
 	for _, n := range nodes {
 		pods := at[n.Name]
 		confirmed := n.HasRole() && len(pods) > 0
-		kept := n.IsOurs() && (n.HasRole() || len(pods) > 0)
+		kept := (n.IsOurs() || planned(n.Name)) && (n.HasRole() || len(pods) > 0)
 		switch {
 		case confirmed || kept:
 			m.Members = append(m.Members, Member{Node: n, Apiservers: pods})

@@ -2,6 +2,7 @@ package detect
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -109,4 +110,23 @@ func TestGather(t *testing.T) {
 			}
 		})
 	}
+}
+
+func FuzzParseKubeadmConfig(f *testing.F) {
+	f.Add("ClusterConfiguration", "apiVersion: kubeadm.k8s.io/v1beta4\ncertificatesDir: /etc/kubernetes/pki\n")
+	f.Add("MasterConfiguration", "certificatesDir: [1]\n")
+	f.Fuzz(func(t *testing.T, key, text string) {
+		if parseKubeadmConfig(map[string]string{key: text}) == nil {
+			t.Error("kubeadm was here, and is taken for absent")
+		}
+	})
+}
+
+func FuzzTag(f *testing.F) {
+	f.Add("registry.example.org:5000/kube-apiserver:v1.34.4@sha256:0123")
+	f.Fuzz(func(t *testing.T, image string) {
+		if got := tag(image); !strings.Contains(image, got) || strings.Contains(got, "/") {
+			t.Errorf("tag(%q) = %q", image, got)
+		}
+	})
 }

@@ -165,6 +165,8 @@ func TestControlPlane(t *testing.T) {
 		"an apiserver without a role is a stranger":            {nil, []Apiserver{pod("a")}, "", "", "kube-apiserver-a"},
 		"ours stays while its apiserver is away":               {[]Node{ours(role("a", LabelControlPlane, ""))}, nil, "a", "", ""},
 		"ours stays while its role is away":                    {[]Node{ours(Node{Name: "a"})}, []Apiserver{pod("a")}, "a", "", ""},
+		"a planned one stays while its apiserver is away":      {[]Node{role("planned", LabelControlPlane, "")}, nil, "planned", "", ""},
+		"a planned one without both does not appear":           {[]Node{{Name: "planned"}}, nil, "", "", ""},
 		"ours without both is a former one":                    {[]Node{ours(Node{Name: "a"})}, nil, "", "a", ""},
 		"members come in the order of their names":             {[]Node{role("b", LabelControlPlane, ""), role("a", LabelMaster, "")}, []Apiserver{pod("b"), pod("a")}, "a b", "", ""},
 		"a worker that nobody labelled does not appear at all": {[]Node{{Name: "w"}}, nil, "", "", ""},
@@ -172,7 +174,7 @@ func TestControlPlane(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			m := ControlPlane(tt.nodes, tt.pods)
+			m := ControlPlane(tt.nodes, tt.pods, func(name string) bool { return name == "planned" })
 			var members, former, strangers []string
 			for _, x := range m.Members {
 				members = append(members, x.Node.Name)
