@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,6 +35,7 @@ type node struct {
 	t    *testing.T
 	root string
 
+	mu sync.Mutex // guards what follows
 	// breaks tells whether an apiserver with this manifest crashes.
 	breaks func(manifest string) bool
 	// sinkDown: the sink refuses what it gets.
@@ -92,6 +95,13 @@ func (n *node) exists(path string) bool {
 	return err == nil
 }
 
+// do looks at a node, or changes it, while an agent runs.
+func (n *node) do(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f()
+}
+
 // kubelet restarts the apiserver when the manifest has changed; that takes 10 s.
 func (n *node) kubelet() time.Duration {
 	if text := n.get(manifestPath); text != n.manifest {
@@ -102,6 +112,8 @@ func (n *node) kubelet() time.Duration {
 }
 
 func (n *node) Instances(context.Context) ([]txn.Instance, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	age := n.kubelet()
 	i := txn.Instance{ID: fmt.Sprint("sandbox-", n.sandbox), Revision: staticpod.Manifest{Data: []byte(n.manifest)}.Revision(), Ready: age >= 0, Running: age >= 0}
 	if age >= 0 && n.breaks(n.manifest) {
@@ -115,6 +127,12 @@ func (n *node) LogTail(context.Context, txn.Instance, int) ([]string, error) {
 }
 
 func (n *node) Ready(context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.ready()
+}
+
+func (n *node) ready() error {
 	if age := n.kubelet(); age < 2*time.Second || n.breaks(n.manifest) {
 		return errors.New("connection refused")
 	}
@@ -132,6 +150,8 @@ func (n *node) StaticPodPath(context.Context) (string, error) {
 }
 
 func (n *node) Secret(context.Context, string) (map[string][]byte, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if n.secret == nil {
 		return nil, kube.ErrNotFound
 	}
@@ -139,8 +159,10 @@ func (n *node) Secret(context.Context, string) (map[string][]byte, error) {
 }
 
 // Canary writes what an apiserver with our flags writes.
-func (n *node) Canary(ctx context.Context) (string, error) {
-	if err := n.Ready(ctx); err != nil {
+func (n *node) Canary(context.Context) (string, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.ready(); err != nil {
 		return "", err
 	}
 	id := fmt.Sprint("canary-", time.Now().UnixNano())
@@ -161,15 +183,19 @@ func (n *node) Canary(ctx context.Context) (string, error) {
 	return id, nil
 }
 
-func (n *node) Deliveries(ctx context.Context, _ string) (health.Counters, error) {
-	return health.Counters{Delivered: n.delivered, Failed: n.refused}, n.Ready(ctx)
+func (n *node) Deliveries(context.Context, string) (health.Counters, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return health.Counters{Delivered: n.delivered, Failed: n.refused}, n.ready()
 }
 
 // agent is a new process on this node.
 func (n *node) agent() (*agent, *reporter) {
 	host, log := n.host, logging.Discard()
 	r := newReporter(func(_ context.Context, data map[string]string) error {
-		if n.apiDown || n.Ready(n.t.Context()) != nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.apiDown || n.ready() != nil {
 			return kube.ErrUnavailable
 		}
 		var s wire.NodeStatus
@@ -185,6 +211,8 @@ func (n *node) agent() (*agent, *reporter) {
 		observer: &observer{host: host, kubelet: n, health: n, secrets: n, log: log, secretEvery: 3 * time.Minute},
 		runner: &txn.Runner{Host: host, Runtime: n, Health: n, Log: log, Permitted: func(ctx context.Context, c txn.Change) (bool, error) {
 			return permitted(ctx, func(context.Context) (kube.ConfigMap, error) {
+				n.mu.Lock()
+				defer n.mu.Unlock()
 				if n.plan == nil {
 					return kube.ConfigMap{}, kube.ErrNotFound
 				}
@@ -216,17 +244,38 @@ func (n *node) say(p *wire.Plan) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.plan = p
+	n.do(func() { n.plan = p })
 	n.plans <- kube.Update{Exists: true, ConfigMap: kube.ConfigMap{Data: data}}
 }
 
 func (n *node) status() wire.NodeStatus {
 	n.t.Helper()
 	synctest.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if len(n.statuses) == 0 {
 		n.t.Fatal("no status was written")
 	}
 	return n.statuses[len(n.statuses)-1]
+}
+
+func (n *node) all() []wire.NodeStatus {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.statuses)
+}
+
+// written is how many statuses were written, restarts how many apiservers were started.
+func (n *node) written() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.writes
+}
+
+func (n *node) restarts() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.sandbox
 }
 
 func (n *node) wants(phase wire.Phase, why string) wire.NodeStatus {
@@ -281,11 +330,11 @@ func TestAnEnablementFromBeginningToEnd(t *testing.T) {
 			}
 		}
 
-		writes := n.writes
+		writes := n.written()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if n.writes != writes {
-			t.Errorf("%d API writes in an idle hour, want none", n.writes-writes)
+		if n.written() != writes {
+			t.Errorf("%d API writes in an idle hour, want none", n.written()-writes)
 		}
 
 		n.say(testPlan(t, disabled))
@@ -311,9 +360,9 @@ func TestAFailedChangeIsReportedWithTheApiserversLastWords(t *testing.T) {
 		if n.get(manifestPath) != original || s.LastError == nil || s.LastError.LogTail[0] != "no such flag" || condition(s, reason.Applied) != "False/CrashLooping" {
 			t.Errorf("status %+v, last error %+v", s, s.LastError)
 		}
-		sandbox := n.sandbox
+		sandbox := n.restarts()
 		time.Sleep(time.Hour)
-		if n.wants(wire.PhaseRolledBack, reason.CrashLooping); n.sandbox != sandbox {
+		if n.wants(wire.PhaseRolledBack, reason.CrashLooping); n.restarts() != sandbox {
 			t.Error("the revision that crashed was tried again")
 		}
 		n.say(testPlan(t, nil)) // a correction
@@ -353,15 +402,15 @@ func TestARemovedFileIsWrittenAgainWithoutARestart(t *testing.T) {
 		p := testPlan(t, nil)
 		n.say(p)
 		time.Sleep(time.Minute)
-		sandbox := n.sandbox
+		sandbox := n.restarts()
 		policy := txn.DataDir + "/" + p.Revision + "/audit-policy.yaml"
 		if err := os.Remove(filepath.Join(n.root, policy)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if n.get(policy) != p.Desired.Policy || n.sandbox != sandbox {
-			t.Errorf("policy %q, restarts %d", n.get(policy), n.sandbox-sandbox)
+		if n.get(policy) != p.Desired.Policy || n.restarts() != sandbox {
+			t.Errorf("policy %q, restarts %d", n.get(policy), n.restarts()-sandbox)
 		}
 	})
 }
@@ -370,7 +419,7 @@ func TestChangedCredentialsAreNoticed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
-		n.secret = map[string][]byte{"token": []byte("first")}
+		n.do(func() { n.secret = map[string][]byte{"token": []byte("first")} })
 		defer n.start()()
 		withSecret := func(p *wire.Plan) {
 			p.Desired.Webhook = wire.Webhook{URL: "https://192.0.2.9:7765/", CredentialsSecret: "sink"}
@@ -379,7 +428,7 @@ func TestChangedCredentialsAreNoticed(t *testing.T) {
 		time.Sleep(time.Minute)
 		n.wants(wire.PhaseApplied, reason.Live)
 		n.say(noPermit(testPlan(t, withSecret)))
-		n.secret = map[string][]byte{"token": []byte("second")}
+		n.do(func() { n.secret = map[string][]byte{"token": []byte("second")} })
 		time.Sleep(5 * time.Minute)
 		n.wants(wire.PhasePending, reason.CredentialsChanged)
 		n.say(testPlan(t, withSecret))
@@ -388,7 +437,7 @@ func TestChangedCredentialsAreNoticed(t *testing.T) {
 		if s.PlanRevision != s.AppliedRevision || !strings.Contains(n.get(manifestPath), s.PlanRevision+"-") {
 			t.Errorf("status %+v", s)
 		}
-		for _, s := range n.statuses {
+		for _, s := range n.all() {
 			if text, _ := wire.EncodeText(wire.KindNodeStatus, &s); bytes.Contains(text, []byte("first")) || bytes.Contains(text, []byte("second")) {
 				t.Errorf("a status holds a credential:\n%s", text)
 			}
@@ -400,22 +449,22 @@ func TestAStatusWaitsForTheAPI(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
-		n.apiDown = true
+		n.do(func() { n.apiDown = true })
 		defer n.start()()
 		n.say(testPlan(t, nil))
 		time.Sleep(10 * time.Minute)
-		if synctest.Wait(); n.writes != 0 {
+		if synctest.Wait(); n.written() != 0 {
 			t.Fatal("written to an API that is away")
 		}
-		n.apiDown = false
+		n.do(func() { n.apiDown = false })
 		time.Sleep(10 * time.Second)
 		s := n.wants(wire.PhaseApplied, reason.Live)
 		applied := meta.FindStatusCondition(s.Conditions, reason.Applied)
 		if since := time.Since(applied.LastTransitionTime.Time); since < 9*time.Minute {
 			t.Errorf("the transition is dated %s ago, want when it happened", since)
 		}
-		if n.writes != 1 {
-			t.Errorf("%d writes, want the newest status only", n.writes)
+		if n.written() != 1 {
+			t.Errorf("%d writes, want the newest status only", n.written())
 		}
 	})
 }
@@ -438,8 +487,8 @@ func TestAnAgentThatIsKilledGoesOn(t *testing.T) {
 		n.say(testPlan(t, nil))
 		time.Sleep(time.Second)
 		n.wants(wire.PhaseApplied, reason.Live)
-		if n.sandbox != 1 {
-			t.Errorf("%d restarts, want 1", n.sandbox)
+		if n.restarts() != 1 {
+			t.Errorf("%d restarts, want 1", n.restarts())
 		}
 	})
 }
@@ -451,9 +500,10 @@ func TestAPermitWithdrawnMeanwhileIsNotUsed(t *testing.T) {
 		defer n.start()()
 		p := testPlan(t, nil)
 		n.say(p)
-		n.plan = noPermit(testPlan(t, nil)) // what the API says by now
+		withdrawn := noPermit(testPlan(t, nil))
+		n.do(func() { n.plan = withdrawn }) // what the API says by now
 		time.Sleep(time.Second)
-		n.say(n.plan)
+		n.say(withdrawn)
 		time.Sleep(time.Minute)
 		n.wants(wire.PhasePending, reason.WaitingForPermit)
 		if strings.Contains(n.get(manifestPath), p.Revision) {
@@ -477,8 +527,8 @@ func TestAFullDiskIsReportedAndTriedAgainRarely(t *testing.T) {
 		if n.get(manifestPath) != original || s.LastError == nil || !strings.Contains(s.Message, "no space") {
 			t.Errorf("manifest untouched: %v, status %+v", n.get(manifestPath) == original, s)
 		}
-		if n.writes > 2 {
-			t.Errorf("%d writes while nothing changes", n.writes)
+		if n.written() > 2 {
+			t.Errorf("%d writes while nothing changes", n.written())
 		}
 		faults.FailWhen(nil)
 		time.Sleep(31 * time.Minute)
@@ -514,9 +564,9 @@ func TestAPlanThatCannotBeReadIsRefused(t *testing.T) {
 			t.Errorf("message %q", s.Message)
 		}
 		n.plans <- kube.Update{Exists: true} // made by the coordinator, not filled yet
-		writes := n.writes
+		writes := n.written()
 		time.Sleep(time.Minute)
-		if n.writes != writes {
+		if n.written() != writes {
 			t.Error("an empty plan was answered")
 		}
 	})
@@ -532,19 +582,19 @@ func TestASinkThatIsDownIsToldButFlapsDoNotWriteForEver(t *testing.T) {
 		if got := condition(n.status(), reason.AuditFlowing); got != "True/Delivered" {
 			t.Fatalf("AuditFlowing is %s", got)
 		}
-		n.sinkDown = true
+		n.do(func() { n.sinkDown = true })
 		time.Sleep(10 * time.Minute)
 		s := n.wants(wire.PhaseApplied, reason.Live) // never a reason to take anything back
 		if got := condition(s, reason.AuditFlowing); got != "False/SinkUnreachable" {
 			t.Errorf("AuditFlowing is %s", got)
 		}
-		writes := n.writes
+		writes := n.written()
 		for range 80 {
-			n.sinkDown = !n.sinkDown
+			n.do(func() { n.sinkDown = !n.sinkDown })
 			time.Sleep(3 * time.Minute)
 		}
 		synctest.Wait()
-		if got := n.writes - writes; got > 20 {
+		if got := n.written() - writes; got > 20 {
 			t.Errorf("%d writes for a sink that flaps for four hours", got)
 		}
 	})
