@@ -70,18 +70,18 @@ test-fuzz: ## Each fuzz target for FUZZTIME
 
 .PHONY: test-chart
 test-chart: deps $(HELM) ## The chart's tests: rendering, schema, RBAC; and building and pushing images
-	$(LOCAL) go test -C test -v ./chart/... ./images/...
+	$(LOCAL) go test -C test -count=1 ./chart/... ./images/...
 
 .PHONY: test-integration
 test-integration: deps ## Coordinator and agent against real apiservers, old and new
 	$(LOCAL) go run -C test ./cmd/lab build
-	$(LOCAL) go test -C test -v -timeout 20m ./integration/...
+	$(LOCAL) go test -C test -count=1 -v -timeout 20m ./integration/...
 
 .PHONY: test-e2e
 test-e2e: PLATFORMS = $(HOST)
 test-e2e: deps $(HELM) images ## Scenarios on one and three real control planes
 	$(LOCAL) go run -C test ./cmd/lab build
-	$(LOCAL) go test -C test -v -p 1 -timeout 40m ./lab/... ./e2e/...
+	$(LOCAL) go test -C test -count=1 -v -p 1 -timeout 40m ./lab/... ./e2e/...
 
 .PHONY: test-long
 test-long: FUZZTIME = 5m
