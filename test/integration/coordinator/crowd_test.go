@@ -86,7 +86,8 @@ func (c *cluster) runProgram(t *testing.T) int {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "coordinator")
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, "k8s-audit-enabler.io/cmd/coordinator")
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", program, "./cmd/coordinator")
+	build.Dir = filepath.Join("..", "..", "..") // a module of its own
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
