@@ -19,7 +19,7 @@ const (
 	userWebhookPath = "/etc/kubernetes/audit/webhook.yaml"
 	userLogPath     = "/var/log/kubernetes/mine.log"
 	// userPolicy logs ConfigMaps and nothing else, which tells it from every other policy.
-	userPolicy  = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n- level: Metadata\n  resources: [{group: '', resources: [configmaps]}]\n- level: None\n"
+	userPolicy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n- level: Metadata\n  resources: [{group: '', resources: [configmaps]}]\n- level: None\n"
 	// userWebhook posts to an address; an apiserver whose webhook is dead takes half a minute longer to end.
 	userWebhook = "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'http://ADDRESS/k8s-audit'}}]\ncontexts: [{name: c, context: {cluster: c, user: ''}}]\ncurrent-context: c\n"
 )
