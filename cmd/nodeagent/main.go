@@ -10,6 +10,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	_ "golang.org/x/crypto/x509roots/fallback" // the image has no CA roots of its own
+
 	"k8s-audit-enabler.io/internal/buildinfo"
 	"k8s-audit-enabler.io/internal/logging"
 	"k8s-audit-enabler.io/nodeagent"

@@ -8,7 +8,6 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
-
 	"k8s-audit-enabler.io/test/e2e/stage"
 )
 

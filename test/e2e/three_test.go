@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"k8s-audit-enabler.io/internal/reason"
-	"k8s-audit-enabler.io/internal/wire"
 	"k8s.io/client-go/rest"
 
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/test/e2e/stage"
 )
 

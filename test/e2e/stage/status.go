@@ -7,9 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"k8s-audit-enabler.io/internal/wire"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"k8s-audit-enabler.io/internal/wire"
 )
 
 // pollEvery is how often a wait looks again.
