@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"k8s-audit-enabler.io/internal/wire"
-
 	"k8s-audit-enabler.io/test/e2e/stage"
 )
 
