@@ -39,6 +39,9 @@ func Kubernetes(version string) (Recipe, error) {
 		r.Packages = []string{"./kube-apiserver"}
 		r.Toolchain = "go1.16.15"
 		r.Edit = withoutOpenAPI(version)
+		// What the aggregator answers for /version was a variable of its own then.
+		const served = "-X k8s.io/client-go/pkg/version."
+		r.LinkerFlags = append(r.LinkerFlags, served+"gitVersion="+version, served+"gitMajor="+fields[0], served+"gitMinor="+fields[1])
 		r.Sources = append(r.Sources, filepath.Join(dir, "kube-apiserver"))
 		return r, nil
 	}

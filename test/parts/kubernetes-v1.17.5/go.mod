@@ -2,7 +2,10 @@ module k8s-audit-enabler.io/test/parts/kubernetes-v1.17.5
 
 go 1.13
 
-require k8s.io/kubernetes v1.17.5
+require (
+	k8s.io/component-base v0.17.5
+	k8s.io/kubernetes v1.17.5
+)
 
 replace k8s.io/api => k8s.io/api v0.17.5
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	_ "k8s.io/component-base/metrics/prometheus/clientgo" // counts what the audit webhook delivers
 	"k8s.io/kubernetes/cmd/kube-apiserver/app"
 )
 
