@@ -96,11 +96,17 @@ func TestOneControlPlane(t *testing.T) {
 		defer s.act(t)()
 		rolledBack(t, s)
 	})
-	t.Run("helm uninstall leaves nothing behind", func(t *testing.T) {
+	t.Run("helm uninstall leaves the host and the node as they were", func(t *testing.T) {
 		defer s.act(t)()
 		must(t, s.Uninstall(within(t, 2*time.Minute), "--wait"))
 		if diff := cmp.Diff(etc, s.snapshot(t, node, "/etc/kubernetes")); diff != "" {
 			t.Errorf("files under /etc/kubernetes (-before +after):\n%s", diff)
+		}
+		if left := s.snapshot(t, node, "/var/lib/k8s_audit"); len(left) > 0 {
+			t.Errorf("files under /var/lib/k8s_audit are left: %v", left)
+		}
+		if got := s.Label(within(t, time.Minute), node, wire.LabelNodeAgent); got != "" {
+			t.Errorf("the node's label is still %q", got)
 		}
 		if !s.starts.Alive(node) {
 			t.Error("the apiserver is not running")
