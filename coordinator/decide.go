@@ -97,7 +97,7 @@ func (m *memory) fill(d *draft, w *world, members []detect.Member) *plan.Refusal
 	if len(members) == 0 {
 		return &plan.Refusal{Reason: reason.NoControlPlaneNodes, Message: "no node has a control-plane role label and a kube-apiserver pod in kube-system"}
 	}
-	m.address.Restore(plannedAddress(w))
+	m.address.Planned(plannedAddress(w))
 	d.address = m.address.Observe(w.now, w.config.Rollout.SinkDebounce.Duration, w.config.Sink, w.found)
 	if d.address.URL == "" {
 		return &plan.Refusal{Reason: d.address.Reason, Message: d.address.Message}

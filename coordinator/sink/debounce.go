@@ -27,10 +27,10 @@ type Debouncer struct {
 	asked     string
 }
 
-// Restore tells which address the existing plans hold, so that a new coordinator goes on where the last one stopped.
-// It has no effect once an address was believed.
-func (d *Debouncer) Restore(address string) {
-	if d.last == "" {
+// Planned tells which address the existing plans hold, empty where none of them holds one. With it a new coordinator goes on
+// where the last one stopped, and an address that no plan ever held is not taken for one that apiservers have.
+func (d *Debouncer) Planned(address string) {
+	if d.last == "" || address == "" {
 		d.last = address
 	}
 }

@@ -82,7 +82,7 @@ func TestDebouncer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var d Debouncer
-			d.Restore(tt.restored)
+			d.Planned(tt.restored)
 			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 			wanted := asking(intstr.FromInt32(7765))
 			for i, m := range tt.moments {
@@ -103,5 +103,24 @@ func TestDebouncer(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAnAddressThatNoPlanHoldsIsNotKept(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	wanted, gone := asking(intstr.FromInt32(7765)), Resolution{Reason: reason.SinkNotFound}
+	var d Debouncer
+	d.Planned("")
+	if got := d.Observe(now, time.Minute, wanted, Resolution{URL: "http://a/"}); got.URL != "http://a/" {
+		t.Fatalf("the first address: %+v", got)
+	}
+	d.Planned("") // the plans could not be made, of a bad policy for example
+	if got := d.Observe(now, time.Minute, wanted, gone); got.URL != "" || got.Reason != reason.SinkNotFound {
+		t.Errorf("after it is gone: %+v, want no address because of %s", got, reason.SinkNotFound)
+	}
+	d.Planned("http://a/")
+	if got := d.Observe(now, time.Minute, wanted, gone); got.URL != "http://a/" || got.Reason != reason.SinkVanished {
+		t.Errorf("where plans hold it: %+v, want it kept because of %s", got, reason.SinkVanished)
 	}
 }
