@@ -45,6 +45,23 @@ func (r *Reconciler) readDocuments(ctx context.Context, from client.Reader, w *w
 	})
 }
 
+// readAnswer looks at one node's status in the API server itself. Where that is away, what the cache knows has to do.
+func (r *Reconciler) readAnswer(ctx context.Context, w *world, node string) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var object corev1.ConfigMap
+	var s wire.NodeStatus
+	err := r.Live.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: wire.StatusName(node)}, &object)
+	if err == nil {
+		err = wire.Decode(object.Data, wire.KindNodeStatus, &s)
+	}
+	if err != nil {
+		log.FromContext(ctx).V(1).Info("No newer answer from the node", "node", node, "detail", err.Error())
+		return
+	}
+	w.statusObjects[node], w.statuses[node] = &object, &s
+}
+
 // each calls take for every ConfigMap of a kind that belongs to a node.
 func (r *Reconciler) each(ctx context.Context, from client.Reader, kind string, nameOf func(string) string, take func(string, *corev1.ConfigMap) error) error {
 	var list corev1.ConfigMapList
@@ -66,7 +83,7 @@ func (r *Reconciler) each(ctx context.Context, from client.Reader, kind string, 
 
 // readConfig reads what Helm wrote and what was last said about it.
 func (r *Reconciler) readConfig(ctx context.Context, w *world) error {
-	object, err := r.configMap(ctx, wire.ConfigName)
+	object, err := r.configMap(ctx, r.ConfigMaps, wire.ConfigName)
 	if err != nil || object == nil {
 		return err
 	}
@@ -77,7 +94,14 @@ func (r *Reconciler) readConfig(ctx context.Context, w *world) error {
 	} else {
 		w.config, w.problem = plan.CheckConfig(&config)
 	}
-	if w.previousObject, err = r.configMap(ctx, wire.ClusterStatusName); err != nil || w.previousObject == nil {
+	return r.readSummary(ctx, r.ConfigMaps, w)
+}
+
+// readSummary reads the cluster status as it was written last.
+func (r *Reconciler) readSummary(ctx context.Context, from client.Reader, w *world) error {
+	var err error
+	w.previous = wire.ClusterStatus{}
+	if w.previousObject, err = r.configMap(ctx, from, wire.ClusterStatusName); err != nil || w.previousObject == nil {
 		return err
 	}
 	if err := wire.Decode(w.previousObject.Data, wire.KindClusterStatus, &w.previous); err != nil {
@@ -86,9 +110,9 @@ func (r *Reconciler) readConfig(ctx context.Context, w *world) error {
 	return nil
 }
 
-func (r *Reconciler) configMap(ctx context.Context, name string) (*corev1.ConfigMap, error) {
+func (r *Reconciler) configMap(ctx context.Context, from client.Reader, name string) (*corev1.ConfigMap, error) {
 	var object corev1.ConfigMap
-	err := r.ConfigMaps.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, &object)
+	err := from.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, &object)
 	if apierrors.IsNotFound(err) {
 		return nil, nil //nolint:nilnil // absence is an answer
 	}

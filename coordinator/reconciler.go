@@ -23,6 +23,11 @@ const (
 	surveyEvery = time.Hour
 	// conflictRetry is the wait after somebody else's write, for the cache to see it.
 	conflictRetry = 250 * time.Millisecond
+	// answerEvery is how often the holder of the permit is asked for its answer. Where the apiserver that restarts is the only
+	// one, every watch is cut and comes back only after a back-off of its own, which may take a minute.
+	answerEvery = 3 * time.Second
+	// answerTimeout bounds one such question.
+	answerTimeout = 5 * time.Second
 )
 
 // Selected is a reader together with the selector of what it holds, so that the same code reads caches, which hold nothing
@@ -82,10 +87,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		log.FromContext(ctx).Info("No configuration; waiting for it", "configMap", wire.ConfigName)
 		return reconcile.Result{}, nil
 	}
+	holder := w.holder()
+	if holder != "" {
+		r.readAnswer(ctx, w, holder)
+	}
 	out := r.memory.decide(w)
 	if out.acts {
 		// A cache may not have seen the last permit yet, or show what was before it.
 		if err := r.readDocuments(ctx, r.Live, w); err != nil {
+			return reconcile.Result{}, err
+		}
+		if err := r.readSummary(ctx, r.Live, w); err != nil {
 			return reconcile.Result{}, err
 		}
 		out = r.memory.decide(w)
@@ -97,6 +109,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	}
 	if err != nil {
 		return reconcile.Result{}, err
+	}
+	if holder != "" {
+		out.retryAfter = soonest(out.retryAfter, answerEvery)
 	}
 	return reconcile.Result{RequeueAfter: soonest(out.retryAfter, surveyEvery)}, nil
 }

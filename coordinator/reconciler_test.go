@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"k8s-audit-enabler.io/coordinator/detect"
 	"k8s-audit-enabler.io/internal/reason"
@@ -410,4 +411,27 @@ func TestAuditFlowingIsWhatEveryNodeSays(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTheHoldersAnswerIsReadWhereTheCacheIsBehind: on a single control plane every watch is cut by the restart, and a cache may
+// take a minute to come back.
+func TestTheHoldersAnswerIsReadWhereTheCacheIsBehind(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "cp1")
+	s.serve("10.96.0.20")
+	s.configure(intent())
+	s.reconcile()
+	s.say("cp1", wire.PhasePending)
+	s.expect("false NodeChanging")
+
+	var seen corev1.ConfigMapList
+	if err := s.api.List(t.Context(), &seen); err != nil {
+		t.Fatal(err)
+	}
+	s.r.ConfigMaps = fake.NewClientBuilder().WithScheme(s.api.Scheme()).WithLists(&seen).Build()
+	if wait := s.reconcile().RequeueAfter; wait != answerEvery {
+		t.Errorf("looks again after %s while a node holds the permit, want %s", wait, answerEvery)
+	}
+	s.say("cp1", wire.PhaseApplied)
+	s.expect("true Complete")
 }

@@ -51,6 +51,16 @@ func (w *world) owner() string {
 	return ownerOf(w.namespace, w.config.Release)
 }
 
+// holder is the node whose plan holds the permit, or empty.
+func (w *world) holder() string {
+	for node, p := range w.plans {
+		if p != nil && p.Permit != nil {
+			return node
+		}
+	}
+	return ""
+}
+
 func ownerOf(namespace, release string) string { return namespace + "/" + release }
 
 // outcome is what is to be done.
