@@ -36,6 +36,8 @@ type flowTarget struct {
 type flowVerdict struct {
 	revision  string
 	judgement health.Judgement
+	// counters are those the judgement was made from; nil where nothing could be judged.
+	counters *health.Counters
 }
 
 const (
@@ -62,6 +64,8 @@ type flow struct {
 	cancel   context.CancelFunc
 	revision string
 	verdict  steadyVerdict
+	// counted is what the last check counted; nil before the first of a revision.
+	counted *health.Counters
 }
 
 func newFlow(apiserver Apiserver, open health.Opener, log *slog.Logger) *flow {
@@ -72,7 +76,7 @@ func newFlow(apiserver Apiserver, open health.Opener, log *slog.Logger) *flow {
 func (f *flow) start(ctx context.Context, t flowTarget) {
 	if f.revision != t.revision {
 		f.stop()
-		f.revision, f.verdict, f.due = t.revision, steadyVerdict{}, true
+		f.revision, f.verdict, f.counted, f.due = t.revision, steadyVerdict{}, nil, true
 	}
 	if !f.due || f.cancel != nil {
 		return
@@ -81,12 +85,13 @@ func (f *flow) start(ctx context.Context, t flowTarget) {
 	ctx, cancel := context.WithTimeout(ctx, flowTimeout)
 	verdicts := make(chan flowVerdict, 1)
 	f.cancel, f.verdicts = cancel, verdicts
+	counted := f.counted
 	go func() {
-		judgement, err := f.check(ctx, t)
+		judgement, counters, err := f.check(ctx, t, counted)
 		if err != nil {
 			f.log.DebugContext(ctx, "Flow of events not judged", "error", err)
 		}
-		verdicts <- flowVerdict{t.revision, judgement}
+		verdicts <- flowVerdict{t.revision, judgement, counters}
 	}()
 }
 
@@ -106,6 +111,9 @@ func (f *flow) end() {
 // accept takes a check's verdict. An empty one says that it could not be judged.
 func (f *flow) accept(v flowVerdict) {
 	f.end()
+	if v.revision == f.revision && v.counters != nil {
+		f.counted = v.counters
+	}
 	if v.revision == f.revision && v.judgement.Status != "" && f.verdict.observe(v.judgement, time.Now()) {
 		f.log.Info("AuditFlowing", "status", v.judgement.Status, "reason", v.judgement.Reason, "message", v.judgement.Message)
 	}
@@ -119,43 +127,57 @@ func (f *flow) shown() health.Judgement {
 }
 
 // check sends a canary, looks for it in the log, and compares the delivery counters from before with those after the batch.
-func (f *flow) check(ctx context.Context, t flowTarget) (health.Judgement, error) {
+func (f *flow) check(ctx context.Context, t flowTarget, counted *health.Counters) (health.Judgement, *health.Counters, error) {
 	host, err := health.SinkHost(t.sinkURL)
 	if err != nil {
-		return health.Judgement{}, err
+		return health.Judgement{}, nil, err
 	}
 	var log *health.Log
 	if t.logPath != "" {
 		if log, err = health.OpenLog(f.open, t.logPath); err != nil {
-			return health.Judgement{}, err
+			return health.Judgement{}, nil, err
 		}
 		defer log.Close()
 	}
 	before, err := f.apiserver.Deliveries(ctx, host)
 	if err != nil {
-		return health.Judgement{}, err
+		return health.Judgement{}, nil, err
 	}
 	id, err := f.apiserver.Canary(ctx)
 	if err != nil {
-		return health.Judgement{}, err
+		return health.Judgement{}, nil, err
 	}
 	trace, err := traceCanary(ctx, log, id, t.audited)
 	if err != nil {
-		return health.Judgement{}, err
+		return health.Judgement{}, nil, err
 	}
 	var after health.Counters
 	for range 2 {
 		if err := sleep(ctx, t.wait+sendPatience); err != nil {
-			return health.Judgement{}, err
+			return health.Judgement{}, nil, err
 		}
 		if after, err = f.apiserver.Deliveries(ctx, host); err != nil {
-			return health.Judgement{}, err
+			return health.Judgement{}, nil, err
 		}
 		if after.Delivered > before.Delivered {
 			break
 		}
 	}
-	return health.Judge(before, after, trace), nil
+	return health.Judge(baseline(before, counted, trace), after, trace), &after, nil
+}
+
+// baseline is what to compare the counters with. A sink that swallows packets fails each request only after its time-out, mostly
+// between two checks: so failures count from the last check on. Deliveries count from the canary on, which they are to
+// prove; where no canary is logged there may be nothing to deliver after it, so they too count from the last check.
+func baseline(before health.Counters, counted *health.Counters, trace health.CanaryTrace) health.Counters {
+	if counted == nil {
+		return before
+	}
+	from := *counted
+	if trace != health.CanaryUnaudited {
+		from.Delivered = before.Delivered
+	}
+	return from
 }
 
 func traceCanary(ctx context.Context, log *health.Log, id string, audited bool) (health.CanaryTrace, error) {
