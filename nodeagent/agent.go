@@ -143,7 +143,7 @@ func (a *agent) withoutPlan(ctx context.Context, j *txn.Journal) bool {
 	if a.planErr != nil {
 		a.say(step{phase: wire.PhaseRefused, reason: reason.PlanInvalid, message: a.planErr.Error()}, observation{machine: machineOf(a.runner.Host)}, j)
 	}
-	if j.Open == nil || time.Now().Before(a.retry.notBefore) {
+	if j.Open == nil && j.Leftover == "" || time.Now().Before(a.retry.notBefore) {
 		return false
 	}
 	a.observer.observe(ctx, nil, j.Live) // where the apiserver listens
@@ -194,6 +194,8 @@ func (a *agent) act(ctx context.Context, s step, seen observation, j *txn.Journa
 // progress is what the status says while a change is made.
 func progress(s step, state txn.State) step {
 	switch state {
+	case txn.StateRehearsing, txn.StateRehearsed:
+		return step{phase: wire.PhaseApplying, reason: reason.Rehearsing, message: "the new configuration runs beside the apiserver, which is not touched", change: s.change}
 	case txn.StateSwapped:
 		return step{phase: wire.PhaseVerifying, reason: reason.AwaitingApiserver, message: "the manifest is swapped; the new apiserver is awaited", change: s.change}
 	case txn.StateRollingBack:

@@ -52,6 +52,9 @@ func decide(p *wire.Plan, seen observation, j *txn.Journal) step {
 	if j.Open != nil {
 		return step{action: actRecover, phase: wire.PhaseVerifying, reason: reason.AwaitingApiserver, message: "ending the change that was begun"}
 	}
+	if j.Leftover != "" {
+		return step{action: actRecover, phase: wire.PhaseVerifying, reason: reason.RehearsalNotRemoved, message: "removing the rehearsal of the last change"}
+	}
 	if r := checkPlan(p); r != nil {
 		return refused(r)
 	}
@@ -141,6 +144,9 @@ func live(l *txn.Live) step {
 	message := "the apiserver runs with revision " + l.Revision
 	if l.Effects.Kept != "" {
 		message += "; " + l.Effects.Kept
+	}
+	for _, note := range l.Notes {
+		message += "; " + note
 	}
 	return step{action: actNothing, phase: wire.PhaseApplied, reason: reason.Live, message: message}
 }

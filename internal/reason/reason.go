@@ -128,6 +128,14 @@ const (
 	NeverStarted = "NeverStarted"
 	// NotReady: the new apiserver ran but was not ready in time; rolled back.
 	NotReady = "NotReady"
+	// WatchdogNotArmed: what would take a change back without the agent cannot be set up on this host, so nothing is changed.
+	WatchdogNotArmed = "WatchdogNotArmed"
+	// Rehearsing: the new configuration runs as a second apiserver beside the one in use, which is not touched.
+	Rehearsing = "Rehearsing"
+	// RehearsalNotPossible: this host cannot run a second apiserver for a moment; with rehearse: always, nothing is changed.
+	RehearsalNotPossible = "RehearsalNotPossible"
+	// RehearsalNotRemoved: the rehearsal's manifest or container is still there after its end; its removal is tried again.
+	RehearsalNotRemoved = "RehearsalNotRemoved"
 	// RollbackFailed: the old configuration is back in place, but its apiserver is not ready either.
 	RollbackFailed = "RollbackFailed"
 )

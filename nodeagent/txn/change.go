@@ -65,6 +65,18 @@ type Change struct {
 	Effects Effects
 	// ReadyTimeout bounds the wait for the new apiserver, and again the wait for the old one after a rollback.
 	ReadyTimeout time.Duration
+	// Rehearse and Handover say how much is asked of those steps; a handover needs a rehearsal.
+	Rehearse, Handover Mode
+	// Front is where clients reach the apiserver now.
+	Front Front
+}
+
+// Front is where clients on this host and from others reach the apiserver.
+type Front struct {
+	// Port is the apiserver's secure port.
+	Port int
+	// Services are the addresses of the `kubernetes` Service, as host:port, one for each IP family.
+	Services []string
 }
 
 // File is one file beside the manifest. Its content may be secret and is never logged.

@@ -17,8 +17,13 @@ type State string
 const (
 	// StatePrepared: preflight passed; the files beside the manifest are written next.
 	StatePrepared State = "prepared"
-	// StateFilesWritten: the files and the backup are durable; the manifest is swapped next.
+	// StateFilesWritten: the files and the backup are durable; the watchdog is armed next, and the manifest swapped unless
+	// the change is rehearsed first.
 	StateFilesWritten State = "filesWritten"
+	// StateRehearsing: the rehearsal's manifest is put beside the real one next, or runs already.
+	StateRehearsing State = "rehearsing"
+	// StateRehearsed: the rehearsal was good and still runs; the manifest is swapped next.
+	StateRehearsed State = "rehearsed"
 	// StateSwapped: the manifest is swapped; the new apiserver is awaited.
 	StateSwapped State = "swapped"
 	// StateRollingBack: the old manifest is put back next, or its apiserver is awaited.
@@ -46,6 +51,8 @@ type Journal struct {
 	Live *Live `json:"live,omitempty"`
 	// Failed is the last change that was taken back; a commit clears it.
 	Failed *Failure `json:"failed,omitempty"`
+	// Leftover is the manifest of a rehearsal that has ended and could not be removed: a second apiserver is not forgotten.
+	Leftover string `json:"leftover,omitempty"`
 	// Fence is the highest permit acted on.
 	Fence int64 `json:"fence,omitempty"`
 	// Restarts counts the apiserver's restarts that changes have caused.
@@ -73,6 +80,10 @@ type Entry struct {
 	// Before names the apiserver's incarnations that were there before the swap; the new one is none of them.
 	Before       []string      `json:"before,omitempty"`
 	ReadyTimeout time.Duration `json:"readyTimeout"`
+	// Rehearsal is the temporary manifest, from before it is written until it is gone.
+	Rehearsal string `json:"rehearsal,omitempty"`
+	// Notes say, in sentences, which step was left out and why.
+	Notes []string `json:"notes,omitempty"`
 	// BootID is the host's boot during which the entry was last written.
 	BootID string `json:"bootID,omitempty"`
 	// Fault is why it is rolled back.
@@ -92,7 +103,9 @@ type Live struct {
 	Effects      Effects         `json:"effects"`
 	// Files maps each file beside the manifest to the hash of its content.
 	Files map[string]string `json:"files,omitempty"`
-	Since time.Time         `json:"since"`
+	// Notes are those of the entry.
+	Notes []string  `json:"notes,omitempty"`
+	Since time.Time `json:"since"`
 }
 
 // FilesIntact reports whether the files of a live change are on the host as they were written: without them the apiserver
@@ -122,6 +135,10 @@ type Fault struct {
 	Reason  string   `json:"reason"`
 	Message string   `json:"message"`
 	LogTail []string `json:"logTail,omitempty"`
+}
+
+func (e *Entry) failure(f Fault) *Failure {
+	return &Failure{Fault: f, Revision: e.Revision, PlanRevision: e.PlanRevision, ReadyTimeout: e.ReadyTimeout, Time: time.Now().UTC()}
 }
 
 func faultf(reason, format string, args ...any) *Fault {

@@ -9,10 +9,11 @@ import (
 )
 
 // Recover ends a transaction that a previous process left open, on the new content or on the old. It is called at start
-// and whenever an outcome was [ResultStuck]. Without an open transaction it does nothing.
+// and whenever an outcome was [ResultStuck]. Without an open
+// transaction or a leftover of one it does nothing.
 func (r *Runner) Recover(ctx context.Context) (Outcome, error) {
 	j, err := LoadJournal(r.Host)
-	if err != nil || j.Open == nil {
+	if err != nil || j.Open == nil && j.Leftover == "" {
 		return Outcome{}, err
 	}
 	lock, err := r.lock()
@@ -20,8 +21,11 @@ func (r *Runner) Recover(ctx context.Context) (Outcome, error) {
 		return Outcome{}, fmt.Errorf("recover transaction: %w", err)
 	}
 	defer func() { _ = lock.Unlock() }()
-	if j, err = LoadJournal(r.Host); err != nil || j.Open == nil {
+	if j, err = LoadJournal(r.Host); err != nil {
 		return Outcome{}, err
+	}
+	if j.Open == nil {
+		return r.sweep(ctx, j)
 	}
 	e := j.Open
 	r.Log.InfoContext(ctx, "Recovering a transaction", "state", e.State, "kind", e.Kind, "revision", e.Revision,
@@ -48,12 +52,28 @@ func (r *Runner) Recover(ctx context.Context) (Outcome, error) {
 		// The whole time again: nobody knows how much of it the host was up.
 		return r.settle(ctx, j, time.Now())
 	case hash == e.BaseHash && e.State != StateSwapped:
-		return r.abort(j, faultf(reason.WaitingForPermit, "the agent ended before the manifest was swapped")), nil
+		return r.abort(ctx, j, faultf(reason.WaitingForPermit, "the agent ended before the manifest was swapped")), nil
 	case hash == e.BaseHash:
 		return r.rollBack(ctx, j, faultf(reason.ManifestConflict, "somebody else put the old manifest back while the apiserver started"))
 	default:
-		return r.conflict(j, faultf(reason.ManifestConflict, "%s was changed by somebody else while the agent was away; their version stays", e.Manifest)), nil
+		return r.conflict(ctx, j, faultf(reason.ManifestConflict, "%s was changed by somebody else while the agent was away; their version stays", e.Manifest)), nil
 	}
+}
+
+// sweep removes a rehearsal that could not be removed when its transaction ended.
+func (r *Runner) sweep(ctx context.Context, j *Journal) (Outcome, error) {
+	if j.Leftover == "" {
+		return Outcome{}, nil
+	}
+	if err := r.endRehearsal(ctx, &Entry{Rehearsal: j.Leftover}, false); err != nil {
+		return Outcome{Result: ResultStuck, Fault: faultf(reason.RehearsalNotRemoved, "%v", err)}, nil
+	}
+	j.Leftover = ""
+	if err := j.save(r.Host); err != nil {
+		return Outcome{}, err
+	}
+	r.disarm(ctx)
+	return Outcome{}, nil
 }
 
 // Adopt writes the files of a change whose manifest is in place already, and that it is live. It heals files that somebody

@@ -50,6 +50,11 @@ type Runner struct {
 	Permitted func(ctx context.Context, c Change) (bool, error)
 	// Progress hears of each state that is reached. It must not block.
 	Progress func(State)
+	// Watchdog, Rehearsal, Handover and Kubelet may be nil where there is none; the steps are left out then.
+	Watchdog  Watchdog
+	Rehearsal Rehearsal
+	Handover  Handover
+	Kubelet   Kubelet
 	// BootID names the host's current boot; empty where it cannot be known.
 	BootID string
 	Log    *slog.Logger
@@ -117,7 +122,7 @@ func (r *Runner) Do(ctx context.Context, c Change) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	if j.Open != nil {
+	if j.Open != nil || j.Leftover != "" {
 		return Outcome{}, errors.New("begin transaction: another one is not complete")
 	}
 	if c.Fence < j.Fence {
@@ -155,26 +160,34 @@ func (r *Runner) begin(ctx context.Context, j *Journal, c Change) (Outcome, erro
 		Effects: c.Effects, Files: c.fileHashes(), ReadyTimeout: c.ReadyTimeout,
 	}
 	if err := r.advance(j, StatePrepared); err != nil {
-		return r.abort(j, faultf(reason.HostNotWritable, "%v", err)), nil
+		return r.abort(ctx, j, faultf(reason.HostNotWritable, "%v", err)), nil
 	}
 	if err := r.writeFiles(c); err != nil {
-		return r.abort(j, faultf(reason.HostNotWritable, "%v", err)), nil
+		return r.abort(ctx, j, faultf(reason.HostNotWritable, "%v", err)), nil
 	}
 	before, err := r.Runtime.Instances(ctx)
 	if err != nil {
-		return r.abort(j, faultf(reason.ApiserverUnhealthy, "cannot see which apiserver runs on this node: %v", err)), nil
+		return r.abort(ctx, j, faultf(reason.ApiserverUnhealthy, "cannot see which apiserver runs on this node: %v", err)), nil
 	}
 	for _, i := range before {
 		j.Open.Before = append(j.Open.Before, i.ID)
 	}
 	if err := r.advance(j, StateFilesWritten); err != nil {
-		return r.abort(j, faultf(reason.HostNotWritable, "%v", err)), nil
+		return r.abort(ctx, j, faultf(reason.HostNotWritable, "%v", err)), nil
+	}
+	if fault := r.guard(ctx, c); fault != nil {
+		return r.abort(ctx, j, fault), nil
+	}
+	rehearsed, fault := r.rehearse(ctx, j, c)
+	if fault != nil {
+		return r.abort(ctx, j, fault), nil
 	}
 	if fault := r.recheck(ctx, c); fault != nil {
-		return r.abort(j, fault), nil
+		return r.abort(ctx, j, fault), nil
 	}
+	r.handOver(ctx, j, c, rehearsed)
 	if err := r.swap(c.Manifest, c.New); err != nil {
-		return r.abort(j, faultf(reason.HostNotWritable, "%v", err)), nil
+		return r.abort(ctx, j, faultf(reason.HostNotWritable, "%v", err)), nil
 	}
 	swapped := time.Now()
 	if err := r.advance(j, StateSwapped); err != nil {
@@ -243,18 +256,27 @@ func (r *Runner) manifestHash(path string) (string, error) {
 }
 
 // abort ends a transaction whose manifest was not swapped.
-func (r *Runner) abort(j *Journal, f *Fault) Outcome {
+func (r *Runner) abort(ctx context.Context, j *Journal, f *Fault) Outcome {
 	r.removeDir(j, j.Open.Dir)
 	j.Open.Fault = f
-	r.end(j, StateAborted)
+	r.end(ctx, j, StateAborted)
 	return aborted(f)
 }
 
-// end closes the open entry. A journal that cannot be written is not fatal: the recovery finds the same end again.
-func (r *Runner) end(j *Journal, s State) {
+// end closes the open entry, after whatever ran beside the apiserver for it. A journal that cannot be written is not
+// fatal: the recovery finds the same end again.
+func (r *Runner) end(ctx context.Context, j *Journal, s State) {
+	if err := r.endRehearsal(ctx, j.Open, s == StateCommitted); err != nil {
+		r.Log.ErrorContext(ctx, "Rehearsal not removed", "error", err)
+		j.Leftover = j.Open.Rehearsal
+	}
 	j.Open.State, j.Open.Time = s, time.Now().UTC()
 	j.Last, j.Open = j.Open, nil
 	if err := j.save(r.Host); err != nil {
-		r.Log.Error("Journal not written at the end of a transaction", "error", err, "state", s)
+		r.Log.ErrorContext(ctx, "Journal not written at the end of a transaction", "error", err, "state", s)
+		return
+	}
+	if j.Leftover == "" {
+		r.disarm(ctx)
 	}
 }

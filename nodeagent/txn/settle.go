@@ -26,20 +26,20 @@ func (r *Runner) settle(ctx context.Context, j *Journal, swapped time.Time) (Out
 		return r.rollBack(ctx, j, fault)
 	}
 	if hash, err := r.manifestHash(e.Manifest); err == nil && hash != e.NewHash {
-		return r.conflict(j, faultf(reason.ManifestConflict, "%s was changed by somebody else while the apiserver started; their version stays", e.Manifest)), nil
+		return r.conflict(ctx, j, faultf(reason.ManifestConflict, "%s was changed by somebody else while the apiserver started; their version stays", e.Manifest)), nil
 	}
-	r.commit(j)
+	r.commit(ctx, j)
 	r.Log.InfoContext(ctx, "Change is live", "kind", e.Kind, "revision", e.Revision, "after", time.Since(swapped).Round(time.Millisecond), "unavailable", down)
 	return Outcome{Result: ResultCommitted}, nil
 }
 
 // commit writes down that the change is live and removes what is of no use any more.
-func (r *Runner) commit(j *Journal) {
+func (r *Runner) commit(ctx context.Context, j *Journal) {
 	e := j.Open
 	j.Failed = nil
 	if e.Kind == KindRevert {
 		j.Live = nil
-		r.end(j, StateCommitted)
+		r.end(ctx, j, StateCommitted)
 		r.clear()
 		return
 	}
@@ -52,9 +52,9 @@ func (r *Runner) commit(j *Journal) {
 	}
 	j.Live = &Live{
 		Revision: e.Revision, PlanRevision: e.PlanRevision, Manifest: e.Manifest, ManifestHash: e.NewHash,
-		Dir: e.Dir, PreviousDir: previous, Record: e.Record, Effects: e.Effects, Files: e.Files, Since: time.Now().UTC(),
+		Dir: e.Dir, PreviousDir: previous, Record: e.Record, Effects: e.Effects, Files: e.Files, Notes: e.Notes, Since: time.Now().UTC(),
 	}
-	r.end(j, StateCommitted)
+	r.end(ctx, j, StateCommitted)
 	r.tidy(j)
 }
 
@@ -71,7 +71,7 @@ func (r *Runner) rollBack(ctx context.Context, j *Journal, fault *Fault) (Outcom
 		return r.stuck(j, fmt.Sprintf("look at the manifest: %v", err)), nil
 	case hash == e.BaseHash: // put back already
 	case hash != e.NewHash:
-		return r.conflict(j, faultf(reason.ManifestConflict,
+		return r.conflict(ctx, j, faultf(reason.ManifestConflict,
 			"%s was changed by somebody else, so it is not rolled back; their version stays (the new apiserver failed: %s)", e.Manifest, fault.Message)), nil
 	default:
 		if err := r.restore(e); err != nil {
@@ -96,10 +96,10 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 	}
 	j.Restarts += fresh
 	j.Unavailable += down
-	j.Failed = &Failure{Fault: *e.Fault, Revision: e.Revision, PlanRevision: e.PlanRevision, ReadyTimeout: e.ReadyTimeout, Time: time.Now().UTC()}
+	j.Failed = e.failure(*e.Fault)
 	r.removeDir(j, e.Dir)
 	fault := e.Fault
-	r.end(j, StateRolledBack)
+	r.end(ctx, j, StateRolledBack)
 	r.tidy(j)
 	r.Log.WarnContext(ctx, "Rolled back; the old apiserver is ready", "reason", fault.Reason)
 	return Outcome{Result: ResultRolledBack, Fault: fault}, nil
@@ -133,8 +133,8 @@ func (r *Runner) stuck(j *Journal, message string) Outcome {
 }
 
 // conflict ends a transaction whose manifest belongs to somebody else by now. The files stay: their manifest may use them.
-func (r *Runner) conflict(j *Journal, f *Fault) Outcome {
+func (r *Runner) conflict(ctx context.Context, j *Journal, f *Fault) Outcome {
 	j.Open.Fault = f
-	r.end(j, StateAborted)
+	r.end(ctx, j, StateAborted)
 	return aborted(f)
 }

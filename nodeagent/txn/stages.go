@@ -1,6 +1,11 @@
 package txn
 
-import "context"
+import (
+	"context"
+	"fmt"
+
+	"k8s-audit-enabler.io/internal/reason"
+)
 
 // Watchdog ends an open transaction on the host itself, when this process does not: because the pod is gone and does not
 // come back, or because the host was rebooted into an apiserver that does not start.
@@ -49,9 +54,9 @@ type Rehearsal interface {
 
 // Handover sends new connections to the rehearsed apiserver while the real one is replaced.
 type Handover interface {
-	// Start sends this host's and its clients' new connections for the apiserver at port to the rehearsed one, and keeps
-	// doing so until Stop, or until this process ends and a time-out in the kernel has passed.
-	Start(ctx context.Context, port int, to Rehearsed) error
+	// Start sends this host's and its clients' new connections for the apiserver to the rehearsed one, and keeps doing so
+	// until Stop, or until this process ends and a time-out in the kernel has passed. It does not hold on to ctx.
+	Start(ctx context.Context, front Front, to Rehearsed) error
 	// Stop sends new connections to the real apiserver again. It succeeds where nothing was started.
 	Stop(ctx context.Context) error
 }
@@ -59,4 +64,120 @@ type Handover interface {
 // Kubelet is the last means against one that ignores a manifest.
 type Kubelet interface {
 	Restart(ctx context.Context) error
+}
+
+// guard arms the watchdog. Reverting does not wait for it: what fills a host's disk must be able to go.
+func (r *Runner) guard(ctx context.Context, c Change) *Fault {
+	if r.Watchdog == nil {
+		return nil
+	}
+	err := r.Watchdog.Arm(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case c.Kind == KindRevert:
+		r.Log.WarnContext(ctx, "Watchdog not armed; the revert goes on without it", "error", err)
+		return nil
+	default:
+		return faultf(reason.WatchdogNotArmed, "the watchdog that would take the change back without this agent cannot be armed: %v", err)
+	}
+}
+
+// rehearse runs the new configuration beside the old. It returns nil and no fault where the change goes on without.
+func (r *Runner) rehearse(ctx context.Context, j *Journal, c Change) (*Rehearsed, *Fault) {
+	if c.Rehearse == "" || c.Rehearse == ModeNever {
+		return nil, nil
+	}
+	if r.Rehearsal == nil {
+		return nil, r.unrehearsed(j, c, faultf(reason.RehearsalNotPossible, "this agent cannot rehearse"))
+	}
+	j.Open.Rehearsal = r.Rehearsal.Path(c)
+	if err := r.advance(j, StateRehearsing); err != nil {
+		return nil, faultf(reason.HostNotWritable, "%v", err)
+	}
+	rehearsed, fault, err := r.Rehearsal.Run(ctx, c)
+	switch {
+	case err != nil:
+		return nil, faultf(reason.WaitingForPermit, "the agent was stopped during the rehearsal")
+	case fault == nil:
+		if err := r.advance(j, StateRehearsed); err != nil {
+			return nil, faultf(reason.HostNotWritable, "%v", err)
+		}
+		return rehearsed, nil
+	case fault.Reason == reason.RehearsalNotPossible:
+		j.Open.Rehearsal = ""
+		return nil, r.unrehearsed(j, c, fault)
+	case !heals(fault.Reason):
+		j.Failed = j.Open.failure(*fault)
+	}
+	return nil, fault
+}
+
+// unrehearsed notes why there is no rehearsal, and gives the fault back where one was demanded.
+func (r *Runner) unrehearsed(j *Journal, c Change, why *Fault) *Fault {
+	if c.Rehearse == ModeAlways {
+		return why
+	}
+	j.Open.Notes = append(j.Open.Notes, "not rehearsed: "+why.Message)
+	r.Log.Info("Not rehearsed", "because", why.Message)
+	return nil
+}
+
+// heals tells faults that may go away by themselves from those of the configuration.
+func heals(why string) bool {
+	switch why {
+	case reason.CrashLooping, reason.NeverStarted, reason.NotReady:
+		return false
+	default:
+		return true
+	}
+}
+
+// handOver sends new connections to the rehearsal. Without it the change is a plain restart.
+func (r *Runner) handOver(ctx context.Context, j *Journal, c Change, to *Rehearsed) {
+	if c.Handover == "" || c.Handover == ModeNever {
+		return
+	}
+	why := "there was no rehearsal"
+	switch {
+	case to == nil:
+	case r.Handover == nil:
+		why = "this agent cannot redirect connections"
+	default:
+		err := r.Handover.Start(ctx, c.Front, *to)
+		if err == nil {
+			r.Log.InfoContext(ctx, "New connections go to the rehearsal", "address", to.Address)
+			return
+		}
+		why = err.Error()
+	}
+	j.Open.Notes = append(j.Open.Notes, "not handed over: "+why)
+	r.Log.InfoContext(ctx, "Not handed over: clients see the restart", "because", why)
+}
+
+// endRehearsal sends new connections to the real apiserver again and takes the rehearsal away.
+func (r *Runner) endRehearsal(ctx context.Context, e *Entry, drain bool) error {
+	if r.Handover != nil {
+		if err := r.Handover.Stop(ctx); err != nil {
+			r.Log.WarnContext(ctx, "Redirect not removed; it expires by itself", "error", err)
+		}
+	}
+	if e.Rehearsal == "" || r.Rehearsal == nil {
+		return nil
+	}
+	if err := r.Rehearsal.Remove(ctx, e.Rehearsal, drain); err != nil {
+		return fmt.Errorf("remove rehearsal: %w", err)
+	}
+	e.Rehearsal = ""
+	return nil
+}
+
+// disarm is for a transaction that has ended.
+func (r *Runner) disarm(ctx context.Context) {
+	if r.Watchdog == nil {
+		return
+	}
+	if err := r.Watchdog.Disarm(ctx); err != nil {
+		r.Log.WarnContext(ctx, "Watchdog not disarmed; it ends by itself", "error", err)
+	}
 }
