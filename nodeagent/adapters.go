@@ -230,6 +230,14 @@ func revisionOf(args []string) string {
 	return ""
 }
 
+// Stop implements [txn.Runtime]. A process without a runtime belongs to something that this agent does not know.
+func (r *runtime) Stop(ctx context.Context, i txn.Instance) error {
+	if r.blind {
+		return errors.New("stop apiserver: no container runtime can be asked")
+	}
+	return r.cri.StopSandbox(ctx, i.ID)
+}
+
 // LogTail implements [txn.Runtime].
 func (r *runtime) LogTail(_ context.Context, i txn.Instance, lines int) ([]string, error) {
 	if i.LogPath == "" {

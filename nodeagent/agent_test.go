@@ -122,6 +122,8 @@ func (n *node) Instances(context.Context) ([]txn.Instance, error) {
 	return []txn.Instance{i}, nil
 }
 
+func (n *node) Stop(context.Context, txn.Instance) error { return nil }
+
 func (n *node) LogTail(context.Context, txn.Instance, int) ([]string, error) {
 	return []string{"no such flag"}, nil
 }

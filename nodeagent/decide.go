@@ -3,7 +3,6 @@ package nodeagent
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -40,11 +39,6 @@ type step struct {
 	message string
 	// change is what would be done, or is done now if action is actChange or actAdopt.
 	change *txn.Change
-}
-
-// refusesRetry tells the reasons for which the same revision is not tried again by itself.
-func refusesRetry(why string) bool {
-	return slices.Contains([]string{reason.CrashLooping, reason.NeverStarted, reason.NotReady}, why)
 }
 
 // decide compares the plan with what is there. It is pure: the same arguments give the same step.
@@ -124,8 +118,8 @@ func decideApply(p *wire.Plan, seen observation, j *txn.Journal) step {
 	if wait != nil {
 		return *wait
 	}
-	if f := j.Failed; f != nil && f.Revision == revision && refusesRetry(f.Reason) && !grantedMoreTime(f, p) {
-		return step{action: actNothing, phase: wire.PhaseRolledBack, reason: f.Reason, message: f.Message}
+	if f := j.Failed; f != nil && f.Revision == revision && !mayRetry(f, p, seen.now) {
+		return step{action: actNothing, phase: wire.PhaseRolledBack, reason: f.Reason, message: f.Message + triedAgain(f)}
 	}
 	change, r := staticpod.Propose(staticpod.Input{Manifest: seen.manifest, Plan: p, Credentials: seen.credentials, Version: running, Live: j.Live})
 	if r != nil {
@@ -151,9 +145,22 @@ func live(l *txn.Live) step {
 	return step{action: actNothing, phase: wire.PhaseApplied, reason: reason.Live, message: message}
 }
 
-// grantedMoreTime: an apiserver that was only slow is tried again when it is given more time than it had.
-func grantedMoreTime(f *txn.Failure, p *wire.Plan) bool {
-	return f.Reason == reason.NotReady && p.ReadyTimeout.Duration > f.ReadyTimeout
+// mayRetry says whether a change that was taken back is tried again: an apiserver that was only slow at once when it is
+// given more time than it had, and what may heal by itself after a while.
+func mayRetry(f *txn.Failure, p *wire.Plan, now time.Time) bool {
+	if f.Reason == reason.NotReady && p.ReadyTimeout.Duration > f.ReadyTimeout {
+		return true
+	}
+	at, heals := f.RetryAt()
+	return heals && !now.Before(at)
+}
+
+func triedAgain(f *txn.Failure) string {
+	at, heals := f.RetryAt()
+	if !heals {
+		return ""
+	}
+	return "; it is tried again after " + at.UTC().Format(time.RFC3339)
 }
 
 // checkVersion compares minor versions: what flags and policies mean differs between those.
@@ -193,8 +200,8 @@ func needed(p *wire.Plan, j *txn.Journal, revision string, change *txn.Change) s
 }
 
 func decideRevert(p *wire.Plan, seen observation, j *txn.Journal) step {
-	if f := j.Failed; f != nil && f.Revision == "" && refusesRetry(f.Reason) && !grantedMoreTime(f, p) {
-		return step{action: actNothing, phase: wire.PhaseRolledBack, reason: f.Reason, message: "our settings could not be taken out: " + f.Message}
+	if f := j.Failed; f != nil && f.Revision == "" && !mayRetry(f, p, seen.now) {
+		return step{action: actNothing, phase: wire.PhaseRolledBack, reason: f.Reason, message: "our settings could not be taken out: " + f.Message + triedAgain(f)}
 	}
 	gone := step{action: actNothing, phase: wire.PhaseReverted, reason: reason.Removed, message: "nothing of ours is in the apiserver's configuration"}
 	ours := j.Live != nil || j.Failed != nil

@@ -17,6 +17,8 @@ import (
 
 // observation is what a round sees.
 type observation struct {
+	// now is when it was made.
+	now time.Time
 	// machine is the host's identity; its Name and UID are left empty.
 	machine wire.NodeIdentity
 	// manifest is the apiserver's; refusal says why there is none.
@@ -80,7 +82,7 @@ const (
 
 // observe looks at the host. p may be nil.
 func (o *observer) observe(ctx context.Context, p *wire.Plan, live *txn.Live) observation {
-	var seen observation
+	seen := observation{now: time.Now()}
 	seen.machine = machineOf(o.host)
 	seen.manifest, seen.refusal = o.findManifest(ctx, live)
 	if seen.refusal == nil {

@@ -118,6 +118,7 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 		},
 		runner: &txn.Runner{
 			Host: host, Runtime: &runtime{cri: runtimes, proc: proc, host: host, log: log}, Health: local, BootID: bootID, Log: log,
+			Explain: health.ExitReason,
 			Permitted: func(ctx context.Context, c txn.Change) (bool, error) {
 				return permitted(ctx, func(ctx context.Context) (kube.ConfigMap, error) {
 					return client.GetPlan(ctx, o.Namespace, wire.PlanName(o.NodeName))

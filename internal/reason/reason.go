@@ -128,6 +128,12 @@ const (
 	NeverStarted = "NeverStarted"
 	// NotReady: the new apiserver ran but was not ready in time; rolled back.
 	NotReady = "NotReady"
+	// KubeletDeaf: the kubelet did not act on the new manifest while the old apiserver served on; taken back, and tried again later.
+	KubeletDeaf = "KubeletDeaf"
+	// EtcdUnhealthy: etcd is not healthy, so an apiserver was not ready for it, or must not be restarted.
+	EtcdUnhealthy = "EtcdUnhealthy"
+	// PolicyRejected: the apiserver did not accept the audit policy file and exited; rolled back.
+	PolicyRejected = "PolicyRejected"
 	// WatchdogNotArmed: what would take a change back without the agent cannot be set up on this host, so nothing is changed.
 	WatchdogNotArmed = "WatchdogNotArmed"
 	// Rehearsing: the new configuration runs as a second apiserver beside the one in use, which is not touched.

@@ -173,6 +173,17 @@ func (c *Client) Containers(ctx context.Context, sandboxID string) ([]Container,
 	return found, nil
 }
 
+// StopSandbox ends a sandbox and its containers. One that is gone or has ended is no error (k8s.io/cri-api: StopPodSandbox
+// is idempotent).
+func (c *Client) StopSandbox(ctx context.Context, id string) error {
+	var answer runtimeapi.StopPodSandboxResponse
+	err := c.call(ctx, "StopPodSandbox", &runtimeapi.StopPodSandboxRequest{PodSandboxId: id}, &answer)
+	if isNotFound(err) {
+		return nil
+	}
+	return err
+}
+
 func containerOf(ct *runtimeapi.Container, s *runtimeapi.ContainerStatus) Container {
 	return Container{
 		ID:        ct.Id,

@@ -127,6 +127,23 @@ type Failure struct {
 	PlanRevision string        `json:"planRevision"`
 	ReadyTimeout time.Duration `json:"readyTimeout"`
 	Time         time.Time     `json:"time"`
+	// Attempts counts the failures of this revision in a row.
+	Attempts int `json:"attempts,omitempty"`
+}
+
+// Waits between two attempts at a change that was taken back for a reason that may go away by itself.
+const (
+	firstRetry = 10 * time.Minute
+	lastRetry  = 2 * time.Hour
+)
+
+// RetryAt is when the same revision may be tried again by itself, and whether it may at all: what made an apiserver exit
+// will make it exit again.
+func (f *Failure) RetryAt() (time.Time, bool) {
+	if !Heals(f.Reason) {
+		return time.Time{}, false
+	}
+	return f.Time.Add(min(firstRetry<<min(max(f.Attempts-1, 0), 10), lastRetry)), true
 }
 
 // Fault is why something was not done, or was taken back.
@@ -137,8 +154,15 @@ type Fault struct {
 	LogTail []string `json:"logTail,omitempty"`
 }
 
-func (e *Entry) failure(f Fault) *Failure {
-	return &Failure{Fault: f, Revision: e.Revision, PlanRevision: e.PlanRevision, ReadyTimeout: e.ReadyTimeout, Time: time.Now().UTC()}
+// fail remembers that the open change failed, and how often in a row it has.
+func (j *Journal) fail(f Fault) {
+	e, attempts := j.Open, 1
+	if j.Failed != nil && j.Failed.Revision == e.Revision {
+		attempts += j.Failed.Attempts
+	}
+	j.Failed = &Failure{
+		Fault: f, Revision: e.Revision, PlanRevision: e.PlanRevision, ReadyTimeout: e.ReadyTimeout, Time: time.Now().UTC(), Attempts: attempts,
+	}
 }
 
 func faultf(reason, format string, args ...any) *Fault {

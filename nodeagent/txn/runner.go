@@ -28,6 +28,8 @@ type Instance struct {
 // Runtime says which apiservers run on this node, whether or not the API answers.
 type Runtime interface {
 	Instances(ctx context.Context) ([]Instance, error)
+	// Stop stops an instance that should be gone.
+	Stop(ctx context.Context, i Instance) error
 	// LogTail returns the last lines that an instance logged.
 	LogTail(ctx context.Context, i Instance, lines int) ([]string, error)
 }
@@ -55,6 +57,8 @@ type Runner struct {
 	Rehearsal Rehearsal
 	Handover  Handover
 	Kubelet   Kubelet
+	// Explain finds the reason in the last log lines of an apiserver that has exited; empty where they tell none.
+	Explain func(lines []string) string
 	// BootID names the host's current boot; empty where it cannot be known.
 	BootID string
 	Log    *slog.Logger

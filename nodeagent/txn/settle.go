@@ -15,7 +15,10 @@ const minRollbackWait = 2 * time.Minute
 // settle waits for the new apiserver, then commits or rolls back.
 func (r *Runner) settle(ctx context.Context, j *Journal, swapped time.Time) (Outcome, error) {
 	e := j.Open
-	down, fresh, fault, err := r.await(ctx, expectation{revision: e.Revision, notBefore: e.Before, timeout: e.ReadyTimeout}, swapped)
+	down, fresh, fault, err := r.await(ctx, expectation{
+		revision: e.Revision, notBefore: e.Before, timeout: e.ReadyTimeout, manifest: e.Manifest, hash: e.NewHash,
+		known: e.Before,
+	}, swapped)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -83,7 +86,10 @@ func (r *Runner) rollBack(ctx context.Context, j *Journal, fault *Fault) (Outcom
 
 func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 	e := j.Open
-	want := expectation{revision: e.BaseRevision, timeout: max(e.ReadyTimeout, minRollbackWait)}
+	want := expectation{
+		revision: e.BaseRevision, timeout: max(e.ReadyTimeout, minRollbackWait), manifest: e.Manifest, hash: e.BaseHash, back: true,
+		known: e.Before,
+	}
 	if e.BaseRevision == e.Revision {
 		want.notBefore = r.newcomers(ctx, e.Before)
 	}
@@ -96,7 +102,7 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 	}
 	j.Restarts += fresh
 	j.Unavailable += down
-	j.Failed = e.failure(*e.Fault)
+	j.fail(*e.Fault)
 	r.removeDir(j, e.Dir)
 	fault := e.Fault
 	r.end(ctx, j, StateRolledBack)

@@ -107,8 +107,8 @@ func (r *Runner) rehearse(ctx context.Context, j *Journal, c Change) (*Rehearsed
 	case fault.Reason == reason.RehearsalNotPossible:
 		j.Open.Rehearsal = ""
 		return nil, r.unrehearsed(j, c, fault)
-	case !heals(fault.Reason):
-		j.Failed = j.Open.failure(*fault)
+	case !Heals(fault.Reason):
+		j.fail(*fault)
 	}
 	return nil, fault
 }
@@ -121,16 +121,6 @@ func (r *Runner) unrehearsed(j *Journal, c Change, why *Fault) *Fault {
 	j.Open.Notes = append(j.Open.Notes, "not rehearsed: "+why.Message)
 	r.Log.Info("Not rehearsed", "because", why.Message)
 	return nil
-}
-
-// heals tells faults that may go away by themselves from those of the configuration.
-func heals(why string) bool {
-	switch why {
-	case reason.CrashLooping, reason.NeverStarted, reason.NotReady:
-		return false
-	default:
-		return true
-	}
 }
 
 // handOver sends new connections to the rehearsal. Without it the change is a plain restart.

@@ -62,7 +62,7 @@ func TestAChangeThatDoesNotWorkIsTakenBack(t *testing.T) {
 	}{
 		"a container that exits twice, long before the time is over": {crashes, reason.CrashLooping, "unknown flag", 60 * time.Second},
 		"an apiserver that is never ready":                           {neverReady, reason.NotReady, "not ready within 1m30s", 130 * time.Second},
-		"a kubelet that does not look":                               {ignored, reason.NeverStarted, "has not started", 100 * time.Second},
+		"a kubelet that does not look":                               {ignored, reason.KubeletDeaf, "has not acted", 100 * time.Second},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

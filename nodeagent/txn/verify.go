@@ -1,9 +1,11 @@
 package txn
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s-audit-enabler.io/internal/reason"
@@ -24,7 +26,13 @@ type expectation struct {
 	revision string
 	// notBefore are incarnations that it is not.
 	notBefore []string
-	timeout   time.Duration
+	// known were there before the change: seeing one of them again is no restart.
+	known   []string
+	timeout time.Duration
+	// manifest is the file it is made from, and hash that of its content.
+	manifest, hash string
+	// back: the old apiserver is awaited again.
+	back bool
 }
 
 // sighting is what one look at the runtime showed.
@@ -32,7 +40,7 @@ type sighting struct {
 	// awaited is the newest incarnation that is expected; nil where there is none yet.
 	awaited *Instance
 	// others are still up beside it.
-	others int
+	others []Instance
 	err    error
 }
 
@@ -46,14 +54,14 @@ func (e expectation) look(instances []Instance, err error) sighting {
 				s.awaited = &instances[i]
 			}
 		case in.Ready:
-			s.others++
+			s.others = append(s.others, in)
 		}
 	}
 	return s
 }
 
 func (s sighting) up() bool {
-	return s.err == nil && s.awaited != nil && s.awaited.Ready && s.awaited.Running && s.others == 0
+	return s.err == nil && s.awaited != nil && s.awaited.Ready && s.awaited.Running && len(s.others) == 0
 }
 
 // outage measures how long an apiserver was not ready.
@@ -91,6 +99,8 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		fresh    = map[string]bool{}
 		nextLook time.Time
 		readyAt  time.Time
+		done     = nudges{}
+		extended bool
 		tick     = time.NewTicker(timing.Probe)
 	)
 	defer tick.Stop()
@@ -104,7 +114,7 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		if !now.Before(nextLook) {
 			nextLook = now.Add(timing.Look)
 			seen = e.look(r.Runtime.Instances(ctx))
-			if seen.awaited != nil {
+			if seen.awaited != nil && !slices.Contains(e.known, seen.awaited.ID) {
 				fresh[seen.awaited.ID] = true
 			}
 		}
@@ -118,6 +128,15 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 			readyAt = now
 		case now.Sub(readyAt) >= timing.Stable && r.probe(ctx, r.Health.Live) == nil:
 			return down.total, len(fresh), nil, nil
+		}
+		if what := done.next(now.Sub(started), seen, probeErr == nil, e.back); what != nudgeNone {
+			done[what] = true
+			r.nudge(ctx, what, e, seen)
+		}
+		if now.After(deadline) && etcdFails(probeErr) && !extended {
+			// Not the change's fault, and the old apiserver would fare no better.
+			r.Log.WarnContext(ctx, "The new apiserver waits for etcd; it gets the same time again", "error", probeErr)
+			deadline, extended = now.Add(e.timeout), true
 		}
 		if now.After(deadline) {
 			return down.until(now), len(fresh), r.late(ctx, seen, probeErr, e.timeout), nil
@@ -135,9 +154,18 @@ func (r *Runner) probe(ctx context.Context, ask func(context.Context) error) err
 	return ask(ctx)
 }
 
+// etcdFails tells from a /readyz answer whether the check of etcd is what fails: the apiserver lists each failed check
+// behind "[-]" (k8s.io/apiserver/pkg/server/healthz).
+func etcdFails(probeErr error) bool {
+	return probeErr != nil && strings.Contains(probeErr.Error(), "[-]etcd")
+}
+
 func (r *Runner) crashed(ctx context.Context, i Instance) *Fault {
 	f := faultf(reason.CrashLooping, "the new apiserver has exited %d times", i.Exits)
 	f.LogTail = r.tail(ctx, i)
+	if r.Explain != nil {
+		f.Reason = cmp.Or(r.Explain(f.LogTail), f.Reason)
+	}
 	if n := len(f.LogTail); n > 0 {
 		f.Message += "; its last words: " + f.LogTail[n-1]
 	}
@@ -149,14 +177,19 @@ func (r *Runner) late(ctx context.Context, s sighting, probeErr error, timeout t
 	switch {
 	case s.err != nil:
 		return faultf(reason.NeverStarted, "cannot see after %s whether the new apiserver runs: %v", timeout, s.err)
+	case s.awaited == nil && len(s.others) > 0 && probeErr == nil:
+		return faultf(reason.KubeletDeaf, "the kubelet has not acted on the new manifest within %s; the old apiserver has served all the time", timeout)
 	case s.awaited == nil:
 		return faultf(reason.NeverStarted, "the kubelet has not started the new apiserver within %s", timeout)
 	}
 	f := faultf(reason.NotReady, "the new apiserver was not ready within %s", timeout)
+	if etcdFails(probeErr) {
+		f.Reason = reason.EtcdUnhealthy
+	}
 	switch {
 	case !s.awaited.Running:
 		f.Message += ": its container does not run"
-	case s.others > 0:
+	case len(s.others) > 0:
 		f.Message += ": an older one still runs beside it"
 	case probeErr != nil:
 		f.Message += ": " + probeErr.Error()

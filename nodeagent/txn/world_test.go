@@ -48,6 +48,8 @@ type world struct {
 	// withdrawn: the permit is gone. apiAway: nobody can say.
 	withdrawn, apiAway bool
 	progress           []State
+	// stopped are the instances that were stopped through the runtime.
+	stopped []string
 
 	instances []*instance
 	lingering *instance
@@ -161,6 +163,19 @@ func (w *world) Instances(context.Context) ([]Instance, error) {
 		list = append(list, w.instances[i].Instance)
 	}
 	return list, nil
+}
+
+func (w *world) Stop(_ context.Context, i Instance) error {
+	w.stopped = append(w.stopped, i.ID)
+	for _, in := range w.instances {
+		if in.ID == i.ID {
+			in.Ready, in.Running = false, false
+			if w.lingering == in {
+				w.lingering = nil
+			}
+		}
+	}
+	return nil
 }
 
 func (w *world) LogTail(context.Context, Instance, int) ([]string, error) {
