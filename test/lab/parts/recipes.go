@@ -9,7 +9,8 @@ import (
 // Versions of what the lab runs unless told otherwise.
 const (
 	DefaultKubernetes = "v1.34.4"
-	// PreviousKubernetes is another patch of the same minor version, to upgrade from. It is built when it is asked for.
+	// PreviousKubernetes is another patch of the same minor version, to upgrade from. Only its apiserver is built, when it is
+	// asked for: see [Cache.Set].
 	PreviousKubernetes = "v1.34.3"
 	// DynamicKubernetes is of the last minor version whose apiserver has audit's dynamic backend.
 	DynamicKubernetes = "v1.17.5"
@@ -18,7 +19,8 @@ const (
 )
 
 // Kubernetes is the recipe of the programs of a Kubernetes version such as "v1.34.4": kube-apiserver,
-// kube-controller-manager, kube-scheduler, kube-proxy, kubeadm, kubectl and kubelet; of v1.17.5 kube-apiserver alone.
+// kube-controller-manager, kube-scheduler, kube-proxy, kubeadm, kubectl and kubelet; of any but [DefaultKubernetes]
+// kube-apiserver alone.
 func Kubernetes(version string) (Recipe, error) {
 	fields := strings.Split(strings.TrimPrefix(version, "v"), ".")
 	if len(fields) != 3 || !strings.HasPrefix(version, "v") {
@@ -45,7 +47,11 @@ func Kubernetes(version string) (Recipe, error) {
 		r.Sources = append(r.Sources, filepath.Join(dir, "kube-apiserver"))
 		return r, nil
 	}
-	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubeadm", "kubectl", "kubelet"} {
+	names := []string{"kube-apiserver"}
+	if version == DefaultKubernetes {
+		names = append(names, "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubeadm", "kubectl", "kubelet")
+	}
+	for _, name := range names {
 		r.Packages = append(r.Packages, "k8s.io/kubernetes/cmd/"+name)
 	}
 	return r, nil

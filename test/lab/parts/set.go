@@ -18,7 +18,7 @@ import (
 type Set struct {
 	// Version is the Kubernetes version, such as "v1.34.4".
 	Version string
-	// Kubernetes is the folder with kubelet, kubeadm, kubectl, kube-proxy and the control plane's programs.
+	// Kubernetes is the folder with kubelet, kubeadm, kubectl and kube-proxy.
 	Kubernetes string
 	// Images is a docker archive with every image that kubeadm's control plane needs.
 	Images string
@@ -28,15 +28,28 @@ type Set struct {
 	Balancer string
 }
 
-// Set builds what is missing of the given Kubernetes version.
+// Set builds what is missing of the given Kubernetes version. Of another version than the default only the apiserver is of
+// that version: it is what an upgrade changes here, and each further program costs minutes. The others are the default's,
+// under that version's image names.
 func (c *Cache) Set(ctx context.Context, version string) (Set, error) {
-	kubernetes, err := Kubernetes(version)
+	kubernetes, err := Kubernetes(DefaultKubernetes)
 	if err != nil {
 		return Set{}, err
 	}
 	dirs := make(map[string]string)
 	for _, r := range []Recipe{kubernetes, Etcd(), Pause(), Balancer()} {
 		dirs[r.Name], err = c.Build(ctx, r)
+		if err != nil {
+			return Set{}, err
+		}
+	}
+	dirs["kube-apiserver"] = dirs["kubernetes"]
+	if version != DefaultKubernetes {
+		apiserver, err := Kubernetes(version)
+		if err != nil {
+			return Set{}, err
+		}
+		dirs["kube-apiserver"], err = c.Build(ctx, apiserver)
 		if err != nil {
 			return Set{}, err
 		}
@@ -58,7 +71,11 @@ func (c *Cache) Set(ctx context.Context, version string) (Set, error) {
 // images returns the folder with the archive of the control plane's images, and the name of the pause image beside it.
 func (c *Cache) images(ctx context.Context, version string, dirs map[string]string) (string, error) {
 	hash := sha256.New()
-	for _, name := range []string{"kubernetes", "etcd", "pause"} {
+	folders := []string{"kubernetes", "etcd", "pause"}
+	if dirs["kube-apiserver"] != dirs["kubernetes"] {
+		folders = append(folders, "kube-apiserver")
+	}
+	for _, name := range folders {
 		fmt.Fprintln(hash, filepath.Base(dirs[name]))
 	}
 	folder := fmt.Sprintf("images-%s-%s", version, hex.EncodeToString(hash.Sum(nil))[:12])
@@ -99,6 +116,8 @@ func controlPlane(tags, dirs map[string]string) ([]Image, error) {
 			image.Entrypoint = []string{"/pause"}
 		case "etcd":
 			image.Programs = map[string]string{"/usr/local/bin/etcd": filepath.Join(dirs["etcd"], programName(Etcd()))}
+		case "kube-apiserver":
+			image.Programs = map[string]string{"/usr/local/bin/" + name: filepath.Join(dirs[name], name)}
 		default:
 			image.Programs = map[string]string{"/usr/local/bin/" + name: filepath.Join(dirs["kubernetes"], name)}
 		}
