@@ -86,6 +86,15 @@ type File struct {
 	Mode fs.FileMode
 }
 
+// entry is the journal's, at the beginning.
+func (c Change) entry() *Entry {
+	return &Entry{
+		State: StatePrepared, Kind: c.Kind, Revision: c.Revision, PlanRevision: c.PlanRevision, BaseRevision: c.BaseRevision,
+		Fence: c.Fence, Manifest: c.Manifest, BaseHash: Hash(c.Base), NewHash: Hash(c.New), Dir: c.Dir, Record: c.Record,
+		Effects: c.Effects, Files: c.fileHashes(), ReadyTimeout: c.ReadyTimeout,
+	}
+}
+
 // fileHashes maps each file to the hash of its content.
 func (c Change) fileHashes() map[string]string {
 	hashes := map[string]string{}
@@ -105,6 +114,11 @@ type Effects struct {
 	SinkURL string `json:"sinkURL,omitempty"`
 	// Kept says, in a sentence, which settings of others were kept.
 	Kept string `json:"kept,omitempty"`
+	// Image is the apiserver's, and Version what it reports: another image in the manifest is another version.
+	Image   string `json:"image,omitempty"`
+	Version string `json:"version,omitempty"`
+	// Foreign are the audit flags beside ours, as --name=value.
+	Foreign []string `json:"foreign,omitempty"`
 }
 
 // Hash is the name of a content.

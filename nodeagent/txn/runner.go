@@ -158,11 +158,7 @@ func aborted(f *Fault) Outcome { return Outcome{Result: ResultAborted, Fault: f}
 // begin journals the change, writes its files and swaps the manifest.
 func (r *Runner) begin(ctx context.Context, j *Journal, c Change) (Outcome, error) {
 	j.Fence = c.Fence
-	j.Open = &Entry{
-		State: StatePrepared, Kind: c.Kind, Revision: c.Revision, PlanRevision: c.PlanRevision, BaseRevision: c.BaseRevision,
-		Fence: c.Fence, Manifest: c.Manifest, BaseHash: Hash(c.Base), NewHash: Hash(c.New), Dir: c.Dir, Record: c.Record,
-		Effects: c.Effects, Files: c.fileHashes(), ReadyTimeout: c.ReadyTimeout,
-	}
+	j.Open = c.entry()
 	if err := r.advance(j, StatePrepared); err != nil {
 		return r.abort(ctx, j, faultf(reason.HostNotWritable, "%v", err)), nil
 	}
@@ -190,15 +186,7 @@ func (r *Runner) begin(ctx context.Context, j *Journal, c Change) (Outcome, erro
 		return r.abort(ctx, j, fault), nil
 	}
 	r.handOver(ctx, j, c, rehearsed)
-	if err := r.swap(c.Manifest, c.New); err != nil {
-		return r.abort(ctx, j, faultf(reason.HostNotWritable, "%v", err)), nil
-	}
-	swapped := time.Now()
-	if err := r.advance(j, StateSwapped); err != nil {
-		// The swap is done and filesWritten says enough for a recovery: going on is safer than going back.
-		r.Log.ErrorContext(ctx, "Journal lags behind the swap", "error", err)
-	}
-	return r.settle(ctx, j, swapped)
+	return r.swapAndSettle(ctx, j, c)
 }
 
 // advance writes the next state down.

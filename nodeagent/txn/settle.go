@@ -24,6 +24,9 @@ func (r *Runner) settle(ctx context.Context, j *Journal, swapped time.Time) (Out
 	}
 	j.Restarts += fresh
 	j.Unavailable = down
+	if fault != nil && fault.Reason == reason.ManifestConflict {
+		return r.conflict(ctx, j, fault), nil
+	}
 	if fault != nil {
 		r.Log.ErrorContext(ctx, "New apiserver refused; rolling back", "reason", fault.Reason, "message", fault.Message)
 		return r.rollBack(ctx, j, fault)
@@ -96,6 +99,9 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 	down, fresh, late, err := r.await(ctx, want, time.Now())
 	if err != nil {
 		return Outcome{}, err
+	}
+	if late != nil && late.Reason == reason.ManifestConflict {
+		return r.conflict(ctx, j, late), nil
 	}
 	if late != nil {
 		return r.stuck(j, "the old manifest is back, but its apiserver is not ready: "+late.Message), nil

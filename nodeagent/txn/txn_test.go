@@ -178,7 +178,6 @@ func TestAnOlderPermitIsNotActedOn(t *testing.T) {
 
 func TestSomebodyElsesVersionStays(t *testing.T) {
 	t.Parallel()
-	theirs := "theirs\n"
 	tests := map[string]behaviour{"while a working apiserver starts": works, "before a rollback": crashes}
 	for name, behaves := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -29,7 +29,8 @@ type expectation struct {
 	// known were there before the change: seeing one of them again is no restart.
 	known   []string
 	timeout time.Duration
-	// manifest is the file it is made from, and hash that of its content.
+	// manifest is the file it is made from, and hash that of its content. Of a manifest that somebody else has replaced, no
+	// apiserver will come.
 	manifest, hash string
 	// back: the old apiserver is awaited again.
 	back bool
@@ -117,6 +118,9 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 			if seen.awaited != nil && !slices.Contains(e.known, seen.awaited.ID) {
 				fresh[seen.awaited.ID] = true
 			}
+			if fault := r.overwritten(e); fault != nil {
+				return down.until(now), len(fresh), fault, nil
+			}
 		}
 		if seen.awaited != nil && seen.awaited.Exits >= maxExits {
 			return down.until(now), len(fresh), r.crashed(ctx, *seen.awaited), nil
@@ -146,6 +150,16 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		case <-tick.C:
 		}
 	}
+}
+
+// overwritten looks whether the awaited apiserver's manifest is still there. A file that is missing may be about to be moved
+// back, so it is no answer yet.
+func (r *Runner) overwritten(e expectation) *Fault {
+	hash, err := r.manifestHash(e.manifest)
+	if err != nil || hash == "" || hash == e.hash {
+		return nil
+	}
+	return faultf(reason.ManifestConflict, "%s was changed by somebody else while the apiserver started; their version stays", e.manifest)
 }
 
 func (r *Runner) probe(ctx context.Context, ask func(context.Context) error) error {

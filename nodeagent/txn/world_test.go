@@ -218,6 +218,19 @@ func (w *world) revert() Change {
 	}
 }
 
+const (
+	// theirs is what an upgrade writes over a manifest of ours, and repaired is ours made from it.
+	theirs   = "revision=\nkind: Pod\nregenerated: true\n"
+	repaired = "revision=" + testRevision + "\nkind: Pod\nregenerated: true\n"
+)
+
+// repair puts the live revision back into what somebody else wrote.
+func (w *world) repair() Change {
+	c := w.change()
+	c.Base, c.New, c.Fence = []byte(theirs), []byte(repaired), 0
+	return c
+}
+
 func (w *world) do(c Change) Outcome {
 	w.t.Helper()
 	outcome, err := w.runner().Do(w.t.Context(), c)
