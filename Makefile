@@ -83,7 +83,8 @@ test-integration: deps ## Coordinator and agent against real apiservers, old and
 test-e2e: PLATFORMS = $(HOST)
 test-e2e: deps $(HELM) images ## Scenarios on one and three real control planes
 	$(LOCAL) go run -C test ./cmd/lab build
-	$(LOCAL) go test -C test -count=1 -v -p 1 -timeout 40m ./lab/... ./e2e/...
+	@mkdir -p dist
+	$(LOCAL) go test -C test -count=1 -v -p 1 -timeout 40m ./lab/... ./e2e/... 2>&1 | tee dist/e2e.log || { hack/failures.sh dist/e2e.log; exit 1; }
 
 .PHONY: test-long
 test-long: FUZZTIME = 5m

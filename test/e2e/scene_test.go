@@ -32,7 +32,15 @@ type scene struct {
 	failed bool
 }
 
-// play boots a cluster of n control planes for a test and takes it down after it.
+// places are where stages can stand on this machine; two at once are what two processors carry.
+var places = func() chan bool {
+	c := make(chan bool, 2)
+	c <- false
+	c <- true
+	return c
+}()
+
+// play boots a cluster of n control planes for a test and takes it down after it. Tests with a stage run two at a time.
 func play(t *testing.T, o stage.Options) *scene {
 	t.Helper()
 	if testing.Short() {
@@ -44,6 +52,9 @@ func play(t *testing.T, o stage.Options) *scene {
 	if o.Log == nil {
 		o.Log = func(format string, args ...any) { t.Logf(format, args...) }
 	}
+	t.Parallel()
+	o.Second = <-places
+	t.Cleanup(func() { places <- o.Second })
 	o.Dir = t.TempDir()
 	s, err := stage.Boot(t.Context(), o)
 	if err != nil {

@@ -2,13 +2,13 @@ package e2e_test
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 
 	"k8s-audit-enabler.io/internal/reason"
@@ -57,13 +57,23 @@ func TestThreeControlPlanes(t *testing.T) {
 		watch(1)
 		s.canary(t)
 	})
-	t.Run("a sink's Service that vanishes reverts nothing", func(t *testing.T) {
+	t.Run("a sink's Service that vanishes reverts nothing, and the status says that no events flow", func(t *testing.T) {
 		defer s.act(t)()
 		begin := time.Now()
 		manifests := s.manifests(t)
 		must(t, s.RemoveSink(within(t, time.Minute)))
 		s.reason(t, reason.SinkVanished)
-		time.Sleep(20 * time.Second)
+		node := s.Nodes()[0]
+		err := stage.Until(within(t, 3*time.Minute), "node "+node+" says that its events do not flow", func(ctx ctx) (bool, error) {
+			// The policy of this act logs little else, and an apiserver that has nothing to deliver cannot fail to.
+			if err := s.SendCanary(ctx, node, fmt.Sprintf("lost-%d", time.Now().UnixNano())); err != nil {
+				return false, err
+			}
+			n, err := s.NodeStatus(ctx, node)
+			c := stage.Condition(n.Conditions, reason.AuditFlowing)
+			return c.Status == "False" && c.Reason == reason.SinkUnreachable, err
+		})
+		must(t, err)
 		if diff := cmp.Diff(manifests, s.manifests(t)); diff != "" {
 			t.Errorf("manifests (-before +after):\n%s", diff)
 		}
@@ -126,26 +136,15 @@ func (s *scene) unnoticed(t *testing.T) func(restarts int) {
 	t.Helper()
 	begin := time.Now()
 	probe := s.WatchReady(100 * time.Millisecond)
-	client, err := rest.HTTPClientFor(s.Config)
+	// The client that kubectl and every controller uses: it repeats what a server that shuts down asks it to repeat.
+	config := rest.CopyConfig(s.Config)
+	config.APIPath, config.GroupVersion, config.NegotiatedSerializer = "/api", &corev1.SchemeGroupVersion, scheme.Codecs
+	config.Timeout, config.QPS = 10*time.Second, -1
+	client, err := rest.RESTClientFor(config)
 	must(t, err)
-	client.Timeout = 10 * time.Second
-	n := 0
 	traffic := stage.SendTraffic(100*time.Millisecond, func(ctx ctx) error {
-		n++
-		// A list of what the cache does not hold, so that the request goes all the way to etcd.
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Config.Host+"/api/v1/namespaces/default/configmaps?limit=1&n="+fmt.Sprint(n), nil)
-		if err != nil {
-			return err
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("status %d: %w: %s", resp.StatusCode, err, body)
-		}
-		return nil
+		// A list without a resource version is not answered from a cache, so that the request goes all the way to etcd.
+		return client.Get().Namespace("default").Resource("configmaps").Param("limit", "1").Do(ctx).Error()
 	})
 	return func(restarts int) {
 		t.Helper()

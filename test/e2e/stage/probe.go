@@ -10,7 +10,11 @@ import (
 	"time"
 )
 
-// Probe asks each apiserver's /readyz, on a new connection each time, and remembers when which was not ready.
+// probePath leaves out the storage: all apiservers share it, so a moment's pause of it is not an apiserver that is down.
+const probePath = "/readyz?exclude=etcd&exclude=etcd-readiness"
+
+// Probe asks each apiserver's /readyz, on a new connection each time, and remembers when which was not ready. The storage's
+// share in that is left out.
 type Probe struct {
 	mu     sync.Mutex
 	down   map[string]bool
@@ -110,7 +114,7 @@ func (p *Probe) AllReady() bool {
 }
 
 func readyAt(ctx context.Context, client *http.Client, address string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+probePath, nil)
 	if err != nil {
 		return false
 	}

@@ -128,6 +128,9 @@ func PIDOn(comm string, init int) (int, error) {
 	return 0, fmt.Errorf("find %s: no such process in that network namespace", comm)
 }
 
+// ofRehearsal is in the command line of an apiserver that runs beside the real one for a moment: it is not counted.
+const ofRehearsal = "--endpoint-reconciler-type=none"
+
 // pidsOf lists the processes of a name.
 func pidsOf(comm string) []int {
 	paths, _ := filepath.Glob("/proc/[0-9]*/comm")
@@ -135,6 +138,10 @@ func pidsOf(comm string) []int {
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil || strings.TrimSpace(string(text)) != comm {
+			continue
+		}
+		line, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
+		if err != nil || bytes.Contains(line, []byte(ofRehearsal)) {
 			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {

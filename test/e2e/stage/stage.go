@@ -25,6 +25,8 @@ type Options struct {
 	// QuickRestarts lets the apiservers give up open watches after 2 s instead of 30 s when they end, which takes half a
 	// minute off every restart. What a kubeadm user has is the default, false.
 	QuickRestarts bool
+	// Second puts the stage beside another one on this machine.
+	Second bool
 	// Dir is a folder for files of the stage.
 	Dir string
 	// Log gets a line for each step.
