@@ -7,8 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"path"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"k8s-audit-enabler.io/nodeagent/apiserver"
 	"k8s-audit-enabler.io/nodeagent/cri"
@@ -252,4 +254,21 @@ func (h *localHealth) Canary(ctx context.Context) (string, error) { return h.get
 // Deliveries implements [Apiserver].
 func (h *localHealth) Deliveries(ctx context.Context, sinkHost string) (health.Counters, error) {
 	return h.get().Deliveries(ctx, sinkHost)
+}
+
+// maxUpgrade is the longest that a program is waited for: one that was forgotten in a terminal would keep the node as it is.
+const maxUpgrade = 30 * time.Minute
+
+// upgrader names a program that is at work on this node's control plane.
+func upgrader(proc *procfs.FS, now time.Time) string {
+	found, err := proc.Find("kubeadm")
+	if err != nil {
+		return ""
+	}
+	for _, p := range found {
+		if len(p.Args) > 1 && slices.Contains([]string{"upgrade", "init", "join"}, p.Args[1]) && now.Sub(p.Started) < maxUpgrade {
+			return "kubeadm " + p.Args[1]
+		}
+	}
+	return ""
 }

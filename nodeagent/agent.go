@@ -33,6 +33,10 @@ type agent struct {
 	planErr error
 	status  wire.NodeStatus
 	retry   retry
+	// struggle is with another program that writes the manifest too.
+	struggle struggle
+	// again is set when a round is due soon, without any event.
+	again time.Duration
 	// lastError is of a change that was given up before its swap; the journal knows the others.
 	lastError *wire.LastError
 }
@@ -52,7 +56,10 @@ func (a *agent) run(ctx context.Context, plans <-chan kube.Update, files <-chan 
 	defer poll.Stop()
 	canary := time.NewTicker(a.canaryEvery)
 	defer canary.Stop()
+	soon := time.NewTimer(time.Hour)
+	defer soon.Stop()
 	for ctx.Err() == nil {
+		a.again = 0
 		if a.round(ctx) {
 			select { // a plan that came meanwhile counts before the next step
 			case u, ok := <-plans:
@@ -61,24 +68,67 @@ func (a *agent) run(ctx context.Context, plans <-chan kube.Update, files <-chan 
 				}
 			default:
 			}
+			select { // what was written meanwhile, by this agent too, is looked at next in any case
+			case <-files:
+			default:
+			}
 			continue
 		}
-		select {
-		case <-ctx.Done():
-		case u, ok := <-plans:
-			if !ok {
-				plans = nil
-				continue
+		soon.Stop()
+		if a.again > 0 {
+			soon.Reset(a.again)
+		}
+		for due := false; !due && ctx.Err() == nil; {
+			due = true
+			select {
+			case <-ctx.Done():
+			case u, ok := <-plans:
+				if !ok {
+					plans, due = nil, false
+					break
+				}
+				a.take(u)
+			case <-files:
+				if due = a.repair(ctx); !due {
+					soon.Reset(quiet)
+				}
+			case <-soon.C:
+			case <-poll.C:
+			case <-canary.C:
+				a.flow.due = true
+			case v := <-a.flow.verdicts:
+				a.flow.accept(v)
 			}
-			a.take(u)
-		case <-files:
-		case <-poll.C:
-		case <-canary.C:
-			a.flow.due = true
-		case v := <-a.flow.verdicts:
-			a.flow.accept(v)
 		}
 	}
+}
+
+// quiet is how long a manifest must have been left alone before a whole round looks at it: editors and upgrades write
+// several times, and remove a file before they write its successor.
+const quiet = 500 * time.Millisecond
+
+// repair puts the live revision back into a manifest that somebody else has just rewritten, where that needs nobody's
+// leave, and reports whether it did. It is the short way: the kubelet reads the same file at this very moment, and starts
+// an apiserver from what it finds.
+func (a *agent) repair(ctx context.Context) bool {
+	if a.plan == nil {
+		return false
+	}
+	j, err := txn.LoadJournal(a.runner.Host)
+	if err != nil || j.Open != nil || j.Live == nil {
+		return false
+	}
+	seen, ok := a.observer.glance(a.plan, j.Live)
+	if !ok {
+		return false
+	}
+	seen.struggle = a.struggle
+	s := a.hold(decide(a.plan, seen, j), j)
+	if s.action != actRepair {
+		return false
+	}
+	a.carryOut(ctx, s, seen, j)
+	return true
 }
 
 // take reads a plan. A plan that is gone leaves the node as it is.
@@ -115,8 +165,12 @@ func (a *agent) round(ctx context.Context) bool {
 		return a.withoutPlan(ctx, j)
 	}
 	seen := a.observer.observe(ctx, a.plan, j.Live)
+	seen.struggle = a.struggle
 	if a.watch != nil && seen.refusal == nil {
 		a.watch(seen.manifest.Path)
+	}
+	if seen.unsettled != "" {
+		a.again = lookAgain
 	}
 	s := a.hold(decide(a.plan, seen, j), j)
 	if s.action == actNothing {
@@ -124,7 +178,16 @@ func (a *agent) round(ctx context.Context) bool {
 		a.startFlow(ctx, s, j)
 		return false
 	}
+	return a.carryOut(ctx, s, seen, j)
+}
+
+// carryOut acts, and reports whether that had an outcome.
+func (a *agent) carryOut(ctx context.Context, s step, seen observation, j *txn.Journal) bool {
 	a.flow.stop()
+	if s.drift.cause != "" {
+		a.struggle = a.struggle.after(time.Now())
+		a.log.Warn("Manifest rewritten by somebody else", "cause", s.drift.cause, "message", s.message)
+	}
 	outcome, err := a.act(ctx, s, seen, j)
 	a.observer.forgetVersion()
 	if ctx.Err() != nil {
@@ -179,6 +242,9 @@ func (a *agent) act(ctx context.Context, s step, seen observation, j *txn.Journa
 	case actRecover:
 		a.say(s, seen, j)
 		return a.runner.Recover(ctx)
+	case actRepair:
+		a.runner.Progress = func(state txn.State) { a.say(progress(s, state), seen, j) }
+		return a.runner.Repair(ctx, *s.change)
 	case actAdopt:
 		return a.runner.Adopt(ctx, *s.change)
 	case actForget:
@@ -219,6 +285,9 @@ func (a *agent) learn(s step, outcome txn.Outcome, err error) {
 	case txn.ResultRolledBack:
 		a.retry, a.lastError = retry{}, nil
 	case txn.ResultAborted, txn.ResultStuck:
+		if s.action == actRepair && outcome.Fault.Reason == reason.ManifestConflict {
+			return // they are still writing; the struggle with them has a pause of its own
+		}
 		a.postpone(outcome)
 	}
 }

@@ -44,7 +44,10 @@ type node struct {
 	host   *hostfs.FS
 	secret map[string][]byte
 
-	plans    chan kube.Update
+	plans chan kube.Update
+	files chan struct{}
+	// upgrade, where set, names the program that is upgrading this node.
+	upgrade  func() string
 	plan     *wire.Plan
 	statuses []wire.NodeStatus
 	writes   int
@@ -65,7 +68,7 @@ func newNode(t *testing.T) *node {
 		root = t.TempDir()
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	n := &node{t: t, root: root, host: hostfs.New(root), plans: make(chan kube.Update, 1), version: "v1.34.4", breaks: func(string) bool { return false }}
+	n := &node{t: t, root: root, host: hostfs.New(root), plans: make(chan kube.Update, 1), files: make(chan struct{}, 1), version: "v1.34.4", breaks: func(string) bool { return false }}
 	n.put("/etc/machine-id", "abc123\n")
 	n.put(manifestPath, string(kubeadmManifest(t)))
 	n.put("/var/lib/there", "")
@@ -210,7 +213,7 @@ func (n *node) agent() (*agent, *reporter) {
 	}, log)
 	return &agent{
 		node: "cp1", version: "test", report: r.set, log: log, pollEvery: 30 * time.Second, canaryEvery: time.Minute,
-		observer: &observer{host: host, kubelet: n, health: n, secrets: n, log: log, secretEvery: 3 * time.Minute},
+		observer: &observer{host: host, kubelet: n, health: n, secrets: n, log: log, secretEvery: 3 * time.Minute, upgrade: n.watchUpgrade()},
 		runner: &txn.Runner{Host: host, Runtime: n, Health: n, Log: log, Permitted: func(ctx context.Context, c txn.Change) (bool, error) {
 			return permitted(ctx, func(context.Context) (kube.ConfigMap, error) {
 				n.mu.Lock()
@@ -226,6 +229,13 @@ func (n *node) agent() (*agent, *reporter) {
 	}, r
 }
 
+func (n *node) watchUpgrade() *upgradeWatch {
+	if n.upgrade == nil {
+		return nil
+	}
+	return &upgradeWatch{runtime: n, ready: n.Ready, atWork: n.upgrade}
+}
+
 // start runs an agent until stop is called or the test ends.
 func (n *node) start() (stop func()) {
 	ctx, cancel := context.WithCancel(n.t.Context())
@@ -234,7 +244,7 @@ func (n *node) start() (stop func()) {
 	go func() {
 		defer close(done)
 		go r.run(ctx)
-		a.run(ctx, n.plans, nil)
+		a.run(ctx, n.plans, n.files)
 	}()
 	return func() { cancel(); <-done; synctest.Wait() }
 }
@@ -372,27 +382,6 @@ func TestAFailedChangeIsReportedWithTheApiserversLastWords(t *testing.T) {
 		if s := n.wants(wire.PhaseApplied, reason.Live); s.LastError != nil {
 			t.Errorf("the last error outlives the success: %+v", s.LastError)
 		}
-	})
-}
-
-func TestDriftIsReportedAndHealedWithAPermit(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		n := newNode(t)
-		defer n.start()()
-		n.say(testPlan(t, nil))
-		time.Sleep(time.Minute)
-		n.say(noPermit(testPlan(t, nil)))
-		time.Sleep(time.Second)
-		n.put(manifestPath, string(kubeadmManifest(t))) // as kubeadm upgrade does
-		time.Sleep(2 * time.Minute)
-		s := n.wants(wire.PhasePending, reason.Drifted)
-		if s.AppliedRevision != "" || condition(s, reason.Applied) != "False/Drifted" {
-			t.Errorf("status %+v", s)
-		}
-		n.say(testPlan(t, nil))
-		time.Sleep(time.Minute)
-		n.wants(wire.PhaseApplied, reason.Live)
 	})
 }
 

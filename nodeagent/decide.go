@@ -25,6 +25,8 @@ const (
 	actRecover action = "recover"
 	// actChange: apply or revert; the permit is there.
 	actChange action = "change"
+	// actRepair: put the live revision back into a manifest that somebody else rewrote; no permit is needed.
+	actRepair action = "repair"
 	// actAdopt: the manifest is as it shall be already; see to its files and the journal. Nothing restarts.
 	actAdopt action = "adopt"
 	// actForget: nothing of ours is in the manifest, and nothing shall be; remove our files. Nothing restarts.
@@ -37,8 +39,10 @@ type step struct {
 	phase   wire.Phase
 	reason  string
 	message string
-	// change is what would be done, or is done now if action is actChange or actAdopt.
+	// change is what would be done, or is done now if action is actChange, actRepair or actAdopt.
 	change *txn.Change
+	// drift is why, where the change only puts back what is live already.
+	drift drift
 }
 
 // decide compares the plan with what is there. It is pure: the same arguments give the same step.
@@ -97,7 +101,7 @@ func checkMachine(want, have wire.NodeIdentity) *staticpod.Refusal {
 
 func decideApply(p *wire.Plan, seen observation, j *txn.Journal) step {
 	if seen.refusal != nil {
-		return refused(seen.refusal)
+		return refused(whenGone(seen.refusal, j))
 	}
 	revision := staticpod.EffectiveRevision(p.Revision, seen.credentials)
 	if seen.credentialsErr != nil {
@@ -114,22 +118,36 @@ func decideApply(p *wire.Plan, seen observation, j *txn.Journal) step {
 		return step{action: actNothing, phase: wire.PhasePending, reason: reason.CredentialsMissing, message: fmt.Sprintf(
 			"the manifest has been changed, and Secret %q cannot be read: %v", p.Desired.Webhook.CredentialsSecret, seen.credentialsErr)}
 	}
+	if upgraded(seen.manifest, j.Live) && seen.unsettled != "" {
+		return step{action: actNothing, phase: wire.PhasePending, reason: reason.UpgradeRunning, message: seen.unsettled}
+	}
+	if known := knownVersion(seen.manifest, j.Live); known != "" {
+		seen.version = known
+	}
 	running, wait := checkVersion(p, seen)
 	if wait != nil {
 		return *wait
 	}
-	if f := j.Failed; f != nil && f.Revision == revision && !mayRetry(f, p, seen.now) {
+	if f := j.Failed; f != nil && f.Revision == revision && f.Of(seen.manifest.Data) && !mayRetry(f, p, seen.now) {
 		return step{action: actNothing, phase: wire.PhaseRolledBack, reason: f.Reason, message: f.Message + triedAgain(f)}
 	}
-	change, r := staticpod.Propose(staticpod.Input{Manifest: seen.manifest, Plan: p, Credentials: seen.credentials, Version: running, Live: j.Live})
+	drifted := j.Live != nil && j.Live.Revision == revision
+	in := staticpod.Input{Manifest: seen.manifest, Plan: p, Credentials: seen.credentials, Version: running, Live: j.Live}
+	if drifted {
+		in.Repair = staticpod.RepairMark(seen.manifest, j.Live)
+	}
+	change, r := staticpod.Propose(in)
 	if r != nil {
 		return refused(r)
 	}
 	if bytes.Equal(change.New, change.Base) {
-		if j.Live != nil && j.Live.Revision == revision && seen.filesIntact {
+		if drifted && seen.filesIntact && !upgraded(seen.manifest, j.Live) {
 			return live(j.Live)
 		}
 		return step{action: actAdopt, phase: wire.PhaseApplied, reason: reason.Live, message: "the apiserver runs with revision " + revision, change: change}
+	}
+	if drifted {
+		return decideDrift(p, seen, j, change)
 	}
 	return withPermit(p, j, needed(p, j, revision, change))
 }
@@ -188,14 +206,9 @@ func checkVersion(p *wire.Plan, seen observation) (*version.Version, *step) {
 // needed says why a change is needed.
 func needed(p *wire.Plan, j *txn.Journal, revision string, change *txn.Change) step {
 	s := step{phase: wire.PhasePending, reason: reason.WaitingForPermit, message: "revision " + revision + " waits for this node's turn", change: change}
-	if j.Live == nil || j.Live.PlanRevision != p.Revision {
-		return s
-	}
-	if j.Live.Revision != revision {
+	if j.Live != nil && j.Live.PlanRevision == p.Revision {
 		s.reason, s.message = reason.CredentialsChanged, "the sink's credentials have changed; revision "+revision+" waits for this node's turn"
-		return s
 	}
-	s.reason, s.message = reason.Drifted, change.Manifest+" was rewritten by somebody else; revision "+revision+" waits for this node's turn"
 	return s
 }
 

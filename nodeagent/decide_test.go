@@ -62,6 +62,11 @@ func noPermit(p *wire.Plan) *wire.Plan {
 	return p
 }
 
+// otherImage is what an upgrade to the next patch makes of a manifest.
+func otherImage(manifest []byte) []byte {
+	return bytes.ReplaceAll(manifest, []byte("kube-apiserver:v1.34.4"), []byte("kube-apiserver:v1.34.5"))
+}
+
 func disabled(p *wire.Plan) { p.Desired = wire.Desired{} }
 
 // seenHost is the host that testPlan is for, before anything was done.
@@ -264,15 +269,110 @@ func TestDecide(t *testing.T) {
 				p := testPlan(t, nil)
 				_, j := enabled(t, p, staticpod.Credentials{})
 				return world{noPermit(p), seenHost(kubeadmManifest(t)), j}
-			}, actNothing, wire.PhasePending, reason.Drifted, "rewritten by somebody else",
+			}, actRepair, wire.PhasePending, reason.Drifted, "regenerated without our settings",
 		},
-		"a rewritten manifest with a permit": {
+		"a rewritten manifest while the apiserver is away": {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
 				_, j := enabled(t, p, staticpod.Credentials{})
-				return world{p, seenHost(kubeadmManifest(t)), j}
+				seen := seenHost(kubeadmManifest(t))
+				seen.version = ""
+				return world{noPermit(p), seen, j}
+			}, actRepair, wire.PhasePending, reason.Drifted, "",
+		},
+		"a rewritten manifest after an enablement that did not say its version": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				_, j := enabled(t, p, staticpod.Credentials{})
+				j.Live.Effects.Image = ""
+				return world{noPermit(p), seenHost(kubeadmManifest(t)), j}
+			}, actNothing, wire.PhasePending, reason.Drifted, "rewritten by somebody else; revision",
+		},
+		"a rewritten manifest that could not be repaired before": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				_, j := enabled(t, p, staticpod.Credentials{})
+				j.Failed = failed(p, reason.CrashLooping, 0).Failed
+				j.Failed.BaseHash = "another content's"
+				return world{noPermit(p), seenHost(kubeadmManifest(t)), j}
+			}, actNothing, wire.PhasePending, reason.Drifted, "waits for this node's turn",
+		},
+		"a manifest rewritten for another version, without a permit": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				_, j := enabled(t, p, staticpod.Credentials{})
+				return world{noPermit(p), seenHost(otherImage(kubeadmManifest(t))), j}
+			}, actNothing, wire.PhasePending, reason.Drifted, "by an upgrade from kube-apiserver:v1.34.4 to kube-apiserver:v1.34.5; revision",
+		},
+		"a manifest rewritten for another version, with a permit": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				_, j := enabled(t, p, staticpod.Credentials{})
+				return world{p, seenHost(otherImage(kubeadmManifest(t))), j}
 			}, actChange, wire.PhasePending, reason.Drifted, "",
+		},
+		"an upgrade that is not complete, with a permit": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				_, j := enabled(t, p, staticpod.Credentials{})
+				seen := seenHost(otherImage(kubeadmManifest(t)))
+				seen.unsettled, seen.version = "kubeadm upgrade is at work", ""
+				return world{p, seen, j}
+			}, actNothing, wire.PhasePending, reason.UpgradeRunning, "kubeadm upgrade is at work",
+		},
+		"an upgrade that kept our settings": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				manifest, j := enabled(t, p, staticpod.Credentials{})
+				return world{noPermit(p), seenHost(otherImage(manifest)), j}
+			}, actAdopt, wire.PhaseApplied, reason.Live, "",
+		},
+		"a manifest rewritten with somebody else's audit settings": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				_, j := enabled(t, p, staticpod.Credentials{})
+				theirs := bytes.Replace(kubeadmManifest(t), []byte("    - kube-apiserver\n"), []byte("    - kube-apiserver\n    - --audit-log-path=/var/log/theirs.log\n"), 1)
+				return world{noPermit(p), seenHost(theirs), j}
+			}, actNothing, wire.PhasePending, reason.Drifted, "--audit-log-path=/var/log/theirs.log",
+		},
+		"an edit beside our settings needs nothing": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				manifest, j := enabled(t, p, staticpod.Credentials{})
+				return world{noPermit(p), seenHost(append(manifest, "# mine\n"...)), j}
+			}, actNothing, wire.PhaseApplied, reason.Live, "",
+		},
+		"a manifest that was moved away": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				_, j := enabled(t, p, staticpod.Credentials{})
+				seen := seenHost(nil)
+				seen.refusal = staticpod.NotFound("none")
+				return world{p, seen, j}
+			}, actNothing, wire.PhaseRefused, reason.ManifestNotFound, "theirs to put back",
+		},
+		"a manifest that is rewritten again and again": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				_, j := enabled(t, p, staticpod.Credentials{})
+				seen := seenHost(kubeadmManifest(t))
+				seen.now = time.Now()
+				for range mayRepair {
+					seen.struggle = seen.struggle.after(seen.now)
+				}
+				return world{p, seen, j}
+			}, actNothing, wire.PhaseRefused, reason.FightingOver, "last it was regenerated without our settings",
 		},
 		"a flag of ours taken out": {
 			func(t *testing.T) world {
@@ -280,7 +380,7 @@ func TestDecide(t *testing.T) {
 				p := testPlan(t, nil)
 				manifest, j := enabled(t, p, staticpod.Credentials{})
 				return world{noPermit(p), seenHost(bytes.Replace(manifest, []byte("    - --audit-log-maxsize=10\n"), nil, 1)), j}
-			}, actNothing, wire.PhasePending, reason.Drifted, "",
+			}, actRepair, wire.PhasePending, reason.Drifted, "--audit-log-maxsize of ours gone or changed",
 		},
 		"a file of ours removed is written again without a permit": {
 			func(t *testing.T) world {

@@ -11,6 +11,7 @@ import (
 
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/kube"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
@@ -28,6 +29,10 @@ type observation struct {
 	filesIntact bool
 	// version is what the running apiserver reports, empty while it does not answer.
 	version string
+	// unsettled says what an upgraded apiserver still lacks to be changed; empty for nothing.
+	unsettled string
+	// struggle is how often a repair was made lately.
+	struggle struggle
 	// credentials are the plan's Secret, and credentialsErr why they are not there.
 	credentials    staticpod.Credentials
 	credentialsErr error
@@ -58,6 +63,8 @@ type observer struct {
 	health  localApiserver
 	secrets Secrets
 	log     *slog.Logger
+	// upgrade may be nil, then an upgraded apiserver is at rest as soon as it answers.
+	upgrade *upgradeWatch
 	// secretEvery is how long a Secret that was read is taken for granted.
 	secretEvery time.Duration
 
@@ -65,7 +72,9 @@ type observer struct {
 		name string
 		at   time.Time
 		data staticpod.Credentials
-		err  error
+		// known: data is what was read last, however long ago.
+		known bool
+		err   error
 	}
 	version struct {
 		hash string
@@ -87,13 +96,38 @@ func (o *observer) observe(ctx context.Context, p *wire.Plan, live *txn.Live) ob
 	seen.manifest, seen.refusal = o.findManifest(ctx, live)
 	if seen.refusal == nil {
 		o.health.follow(seen.manifest.Data)
-		seen.version = o.runningVersion(ctx, txn.Hash(seen.manifest.Data))
+		if o.upgrade != nil && upgraded(seen.manifest, live) {
+			seen.unsettled = o.upgrade.unsettled(ctx, seen.manifest, seen.now)
+		}
+		if seen.unsettled != "" {
+			o.forgetVersion() // the old one may still answer
+		} else {
+			seen.version = o.runningVersion(ctx, txn.Hash(seen.manifest.Data))
+		}
 	}
 	seen.filesIntact = live == nil || live.FilesIntact(o.host)
 	if p != nil && p.Desired.Enabled && p.Desired.Webhook.CredentialsSecret != "" {
 		seen.credentials, seen.credentialsErr = o.readSecret(ctx, p.Desired.Webhook.CredentialsSecret)
 	}
 	return seen
+}
+
+// glance looks at what a repair needs and nothing else: no API is asked, and no process is looked for. It reports false
+// where that is not enough to go on.
+func (o *observer) glance(p *wire.Plan, live *txn.Live) (observation, bool) {
+	seen := observation{now: time.Now(), machine: machineOf(o.host)}
+	seen.manifest, seen.refusal = staticpod.ReadManifest(o.host, live.Manifest)
+	if seen.refusal != nil || txn.Hash(seen.manifest.Data) == live.ManifestHash || knownVersion(seen.manifest, live) == "" {
+		return seen, false
+	}
+	seen.filesIntact = live.FilesIntact(o.host)
+	if name := p.Desired.Webhook.CredentialsSecret; name != "" {
+		if o.secret.name != name || !o.secret.known {
+			return seen, false
+		}
+		seen.credentials = o.secret.data
+	}
+	return seen, true
 }
 
 func (o *observer) findManifest(ctx context.Context, live *txn.Live) (staticpod.Manifest, *staticpod.Refusal) {
@@ -136,12 +170,20 @@ func (o *observer) readSecret(ctx context.Context, name string) (staticpod.Crede
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	data, err := o.secrets.Secret(ctx, name)
+	if s.name != name {
+		s.known = false
+	}
 	s.name, s.at, s.err = name, time.Now(), err
-	if err != nil {
+	switch {
+	case err == nil:
+		s.data, s.known = staticpod.CredentialsFrom(data), true
+		return s.data, nil
+	case s.known && !errors.Is(err, kube.ErrNotFound):
+		return s.data, nil // the API is away; a Secret that was there a moment ago still counts
+	default:
+		s.known = false
 		return staticpod.Credentials{}, err
 	}
-	s.data = staticpod.CredentialsFrom(data)
-	return s.data, nil
 }
 
 // machineOf reads the host's identity where the kubelet reads it (cadvisor's machine info), so that both say the same.

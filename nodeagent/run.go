@@ -109,15 +109,17 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 	status := newReporter(func(ctx context.Context, data map[string]string) error {
 		return client.PatchStatus(ctx, o.Namespace, wire.StatusName(o.NodeName), data)
 	}, log)
+	instances := &runtime{cri: runtimes, proc: proc, host: host, log: log}
 	a := &agent{
 		node: o.NodeName, version: version, report: status.set, watch: watch.follow, log: log,
 		pollEvery: o.PollInterval, canaryEvery: o.CanaryInterval,
 		observer: &observer{
 			host: host, kubelet: kubelet, health: local, log: log, secretEvery: o.SecretInterval,
 			secrets: planSecrets{client: client, namespace: o.Namespace},
+			upgrade: &upgradeWatch{runtime: instances, ready: local.Ready, atWork: func() string { return upgrader(proc, time.Now()) }},
 		},
 		runner: &txn.Runner{
-			Host: host, Runtime: &runtime{cri: runtimes, proc: proc, host: host, log: log}, Health: local, BootID: bootID, Log: log,
+			Host: host, Runtime: instances, Health: local, BootID: bootID, Log: log,
 			Explain: health.ExitReason,
 			Permitted: func(ctx context.Context, c txn.Change) (bool, error) {
 				return permitted(ctx, func(ctx context.Context) (kube.ConfigMap, error) {

@@ -15,9 +15,8 @@ import (
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 )
 
-// quiet is how long a directory must have been quiet before a change in it is told: editors and upgrades write several
-// times.
-const quiet = 500 * time.Millisecond
+// burst is how long a directory must have been quiet before a change in it is told: one write gives several events.
+const burst = 10 * time.Millisecond
 
 // dirWatch tells when something in the manifest's directory changes. It listens to the directory, because a rename replaces
 // the file that a listener on the file itself would go on listening to. What it misses, the poll finds.
@@ -78,14 +77,14 @@ func (w *dirWatch) run(ctx context.Context) {
 				w.log.Warn("Manifest directory is gone", "dir", e.Name)
 			}
 			if !strings.HasPrefix(filepath.Base(e.Name), ".") {
-				timer.Reset(quiet)
+				timer.Reset(burst)
 			}
 		case err, ok := <-w.notify.Errors:
 			if !ok {
 				return
 			}
 			w.log.Warn("Watch of the manifest directory", "error", err)
-			timer.Reset(quiet)
+			timer.Reset(burst)
 		case <-timer.C:
 			select {
 			case w.changes <- struct{}{}:

@@ -86,8 +86,12 @@ const (
 const (
 	// WaitingForPermit: the node needs a change and waits for its turn.
 	WaitingForPermit = "WaitingForPermit"
-	// Drifted: somebody else rewrote the manifest; it is applied again with the next permit.
+	// Drifted: somebody else rewrote the manifest; it is put right, at once or with the next permit; the message says who did what.
 	Drifted = "Drifted"
+	// UpgradeRunning: an upgrade of this node's apiserver is not complete; our settings follow once it has come to rest.
+	UpgradeRunning = "UpgradeRunning"
+	// FightingOver: another program keeps rewriting the manifest without our settings; they go in again after a growing pause.
+	FightingOver = "FightingOver"
 	// CredentialsChanged: the Secret with the sink's credentials changed; it is applied with the next permit.
 	CredentialsChanged = "CredentialsChanged"
 	// Writing: files are being written.

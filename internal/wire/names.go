@@ -32,6 +32,9 @@ const (
 	// AnnotationRevision is put on the apiserver's static pod: the revision its files and flags come from.
 	// The kubelet copies it to the sandbox, where the container runtime shows it without any API.
 	AnnotationRevision = "k8s-audit-enabler.io/revision"
+	// AnnotationRepair is put there too when a revision is put back into a manifest that somebody else rewrote. Its value is
+	// another one each time, so that the kubelet, and an upgrade that waits for it, see a pod that they have not seen before.
+	AnnotationRepair = "k8s-audit-enabler.io/repair"
 )
 
 // PlanName is the name of a node's plan ConfigMap.

@@ -127,9 +127,15 @@ type Failure struct {
 	PlanRevision string        `json:"planRevision"`
 	ReadyTimeout time.Duration `json:"readyTimeout"`
 	Time         time.Time     `json:"time"`
+	// BaseHash is of the manifest that the change was made to, and that is back now.
+	BaseHash string `json:"baseHash,omitempty"`
 	// Attempts counts the failures of this revision in a row.
 	Attempts int `json:"attempts,omitempty"`
 }
+
+// Of reports whether a manifest is the one that the change did not work with. Where somebody else has changed it since, the
+// failure says nothing about it.
+func (f *Failure) Of(manifest []byte) bool { return f.BaseHash == "" || f.BaseHash == Hash(manifest) }
 
 // Waits between two attempts at a change that was taken back for a reason that may go away by itself.
 const (
@@ -161,7 +167,8 @@ func (j *Journal) fail(f Fault) {
 		attempts += j.Failed.Attempts
 	}
 	j.Failed = &Failure{
-		Fault: f, Revision: e.Revision, PlanRevision: e.PlanRevision, ReadyTimeout: e.ReadyTimeout, Time: time.Now().UTC(), Attempts: attempts,
+		Fault: f, BaseHash: e.BaseHash, Revision: e.Revision, PlanRevision: e.PlanRevision, ReadyTimeout: e.ReadyTimeout,
+		Time: time.Now().UTC(), Attempts: attempts,
 	}
 }
 

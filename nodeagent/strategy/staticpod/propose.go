@@ -47,6 +47,8 @@ type Input struct {
 	Version *version.Version
 	// Live is what we have put into the manifest before; nil for nothing.
 	Live *txn.Live
+	// Repair marks a repair, so that no two of them give the same manifest: see [RepairMark].
+	Repair string
 }
 
 // Propose computes the change that makes the manifest what the plan wants, with everything checked that can be checked
@@ -70,7 +72,11 @@ func Propose(in Input) (*txn.Change, *Refusal) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	edited, record, err := apiserver.Edit(original, want.intent(revision))
+	intent := want.intent(revision)
+	if in.Repair != "" {
+		intent.Annotations[wire.AnnotationRepair] = in.Repair
+	}
+	edited, record, err := apiserver.Edit(original, intent)
 	if err != nil {
 		return nil, notUnderstood(in.Manifest.Path, err)
 	}
@@ -109,6 +115,7 @@ func withoutOurs(m Manifest, live *txn.Live) ([]byte, *Refusal) {
 	if err := json.Unmarshal(live.Record, &record); err != nil {
 		return nil, refuse(reason.ManifestNotUnderstood, "the record of our last edit of %s cannot be read: %v", m.Path, err)
 	}
+	adoptMark(&record, m.Data)
 	original, _, err := apiserver.Revert(m.Data, record)
 	if err != nil {
 		return nil, notUnderstood(m.Path, err)

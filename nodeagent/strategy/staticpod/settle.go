@@ -66,7 +66,10 @@ func (s settled) logBytes() int64 {
 
 // effects describe the node once this is live.
 func (s settled) effects(in Input, original *apiserver.Manifest) txn.Effects {
-	e := txn.Effects{PolicyOurs: s.PolicyOurs, SinkURL: in.Plan.Desired.Webhook.URL, LogPath: s.Log}
+	e := txn.Effects{
+		PolicyOurs: s.PolicyOurs, SinkURL: in.Plan.Desired.Webhook.URL, LogPath: s.Log,
+		Image: original.Image(), Version: "v" + in.Version.String(), Foreign: foreign(original),
+	}
 	if !s.LogOurs {
 		e.LogPath = onHost(in.Manifest.Data, s.Log)
 	}
