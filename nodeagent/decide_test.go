@@ -19,7 +19,7 @@ import (
 
 const manifestPath = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 
-func kubeadmManifest(t *testing.T) []byte {
+func kubeadmManifest(t testing.TB) []byte {
 	t.Helper()
 	data, err := os.ReadFile("strategy/staticpod/testdata/kubeadm.yaml")
 	if err != nil {
@@ -29,7 +29,7 @@ func kubeadmManifest(t *testing.T) []byte {
 }
 
 // testPlan is an enablement with a permit.
-func testPlan(t *testing.T, change func(*wire.Plan)) *wire.Plan {
+func testPlan(t testing.TB, change func(*wire.Plan)) *wire.Plan {
 	t.Helper()
 	p := &wire.Plan{
 		Node:     wire.NodeIdentity{Name: "cp1", UID: "u1", MachineID: "abc123", SystemUUID: "AAAA-bbbb"},

@@ -70,13 +70,36 @@ func (r *Runner) prepareRepair(ctx context.Context, j *Journal, c Change) *Fault
 	if err := r.advance(j, StateFilesWritten); err != nil {
 		return faultf(reason.HostNotWritable, "%v", err)
 	}
-	if fault := r.guard(ctx, c); fault != nil {
+	if fault := r.guardSoon(ctx, c); fault != nil {
 		return fault
 	}
 	if ctx.Err() != nil {
 		return faultf(reason.WaitingForPermit, "the agent was stopped before the manifest was swapped")
 	}
 	return r.checkBase(c)
+}
+
+// armPatience is how long a repair waits for the watchdog.
+const armPatience = 100 * time.Millisecond
+
+// guardSoon arms the watchdog, and does not wait for one that takes its time: what is put back has run on this host before,
+// and each moment more may be the one in which the kubelet starts an apiserver that is not audited. It is armed a moment
+// later then.
+func (r *Runner) guardSoon(ctx context.Context, c Change) *Fault {
+	armed := make(chan *Fault, 1)
+	r.arming.Go(func() {
+		fault := r.guard(ctx, c)
+		if fault != nil {
+			r.Log.WarnContext(ctx, "Watchdog not armed for a repair", "message", fault.Message)
+		}
+		armed <- fault
+	})
+	select {
+	case fault := <-armed:
+		return fault
+	case <-time.After(armPatience):
+		return nil
+	}
 }
 
 // writeMissing leaves the live revision's files alone where they are intact.

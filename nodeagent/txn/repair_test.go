@@ -1,10 +1,13 @@
 package txn
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -131,6 +134,76 @@ func TestWhoIsOverwrittenDoesNotWaitForAnApiserverThatWillNotCome(t *testing.T) 
 				}
 				if took := time.Since(overwritten); took > 2*time.Second {
 					t.Errorf("it took %s to notice", took)
+				}
+			})
+		})
+	}
+}
+
+// guardDog is a watchdog that takes its time to be armed.
+type guardDog struct {
+	takes time.Duration
+	err   error
+	steps *diary
+}
+
+// diary is what several goroutines did, in order.
+type diary struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (d *diary) add(line string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lines = append(d.lines, line)
+}
+
+func (g guardDog) Arm(context.Context) error {
+	time.Sleep(g.takes)
+	g.steps.add("armed")
+	return g.err
+}
+
+func (g guardDog) Disarm(context.Context) error {
+	g.steps.add("disarmed")
+	return nil
+}
+
+func TestARepairDoesNotWaitForASlowWatchdog(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		dog    guardDog
+		result Result
+		within time.Duration
+		steps  []string
+	}{
+		"a quick one is armed before":     {guardDog{takes: 10 * time.Millisecond}, ResultCommitted, 20 * time.Millisecond, []string{"armed", "swapped", "disarmed"}},
+		"a slow one a moment later":       {guardDog{takes: time.Second}, ResultCommitted, 110 * time.Millisecond, []string{"swapped", "armed", "disarmed"}},
+		"a very slow one is not left on":  {guardDog{takes: time.Minute}, ResultCommitted, 110 * time.Millisecond, []string{"swapped", "armed", "disarmed"}},
+		"one that cannot be ends it": {guardDog{err: errors.New("noexec")}, ResultAborted, 0, []string{"armed", "disarmed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.do(w.change())
+				w.write(theirs)
+				var steps diary
+				tt.dog.steps = &steps
+				r := w.runner()
+				r.Watchdog = tt.dog
+				var swapped time.Duration
+				began := time.Now()
+				r.Progress = func(s State) {
+					if s == StateSwapped {
+						swapped = time.Since(began)
+						steps.add("swapped")
+					}
+				}
+				got, err := r.Repair(t.Context(), w.repair())
+				if err != nil || got.Result != tt.result || !slices.Equal(steps.lines, tt.steps) || swapped > tt.within {
+					t.Errorf("outcome %+v, %v; steps %v; swapped after %s", got, err, steps.lines, swapped)
 				}
 			})
 		})

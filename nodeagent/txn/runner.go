@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync"
 	"time"
 
 	"k8s-audit-enabler.io/internal/reason"
@@ -64,6 +65,9 @@ type Runner struct {
 	Log    *slog.Logger
 	// Timing is how often and how long things are looked at; zero values mean the defaults.
 	Timing Timing
+
+	// arming is a watchdog that is being armed.
+	arming sync.WaitGroup
 }
 
 // Timing of a verification.

@@ -167,6 +167,7 @@ func (r *Runner) disarm(ctx context.Context) {
 	if r.Watchdog == nil {
 		return
 	}
+	r.arming.Wait()
 	if err := r.Watchdog.Disarm(ctx); err != nil {
 		r.Log.WarnContext(ctx, "Watchdog not disarmed; it ends by itself", "error", err)
 	}

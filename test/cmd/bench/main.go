@@ -18,10 +18,11 @@ import (
 )
 
 // rows are the measurements in the order in which they can share a cluster: the crowd of nodes makes it unusable.
-var rows = []string{"images", "restarts", "unavailability", "idle", "volume", "coordinator"}
+var rows = []string{"images", "repair", "restarts", "unavailability", "idle", "volume", "coordinator"}
 
 type settings struct {
 	runs         int
+	repairs      int
 	idle, volume time.Duration
 	crowd        bench.Crowd
 }
@@ -30,6 +31,7 @@ func main() {
 	var s settings
 	only := flag.String("only", "", "measure only these, with commas: "+strings.Join(rows, ", "))
 	flag.IntVar(&s.runs, "runs", 3, "runs per median")
+	flag.IntVar(&s.repairs, "repairs", 500, "how often a manifest is overwritten")
 	flag.DurationVar(&s.idle, "idle", 10*time.Minute, "how long the agent is watched with nothing to do")
 	flag.DurationVar(&s.volume, "volume", 5*time.Minute, "how long the events of each policy are counted")
 	flag.IntVar(&s.crowd.Nodes, "nodes", 5000, "nodes that the coordinator gets to see")
@@ -72,7 +74,18 @@ func run(ctx context.Context, only string, set settings) (figures []bench.Figure
 			return nil, err
 		}
 	}
-	if !slices.ContainsFunc(wanted, func(row string) bool { return row != "images" }) {
+	if want("repair") {
+		repository, err := stage.Repository()
+		if err != nil {
+			return figures, err
+		}
+		measured, err := bench.Repair(ctx, repository, set.repairs)
+		if err != nil {
+			return figures, fmt.Errorf("measure repair: %w", err)
+		}
+		figures = append(figures, measured...)
+	}
+	if !slices.ContainsFunc(wanted, func(row string) bool { return row != "images" && row != "repair" }) {
 		return figures, nil
 	}
 	more, err := onCluster(ctx, want, set)

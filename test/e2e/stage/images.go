@@ -113,7 +113,7 @@ func WriteImage(path string, image parts.Image) error {
 
 // BuiltImages finds the product's images where make images puts them.
 func BuiltImages() (Archives, error) {
-	repository, err := findRepository()
+	repository, err := Repository()
 	if err != nil {
 		return nil, err
 	}

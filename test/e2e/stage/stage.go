@@ -82,7 +82,7 @@ func Raise(ctx context.Context, o Options) (*lab.Lab, *Stage, error) {
 
 // attach makes a stage of a lab that is up.
 func attach(ctx context.Context, l *lab.Lab, o Options) (*Stage, error) {
-	repository, err := findRepository()
+	repository, err := Repository()
 	if err != nil {
 		return nil, err
 	}
@@ -246,8 +246,8 @@ func (s *Stage) request(ctx context.Context, client *http.Client, node, path, au
 	return nil
 }
 
-// findRepository goes up from the working folder to the one that has the charts.
-func findRepository() (string, error) {
+// Repository is the repository's folder: the nearest one above the working folder that has the charts.
+func Repository() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", fmt.Errorf("find repository: %w", err)
