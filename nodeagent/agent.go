@@ -39,6 +39,8 @@ type agent struct {
 	again time.Duration
 	// lastError is of a change that was given up before its swap; the journal knows the others.
 	lastError *wire.LastError
+	// past is what the journal said before it was removed from the host.
+	past counters
 }
 
 // retry keeps a change that failed from being tried at every round.
@@ -161,6 +163,7 @@ func (a *agent) round(ctx context.Context) bool {
 		a.say(step{phase: wire.PhaseFailed, reason: reason.HostNotWritable, message: err.Error()}, observation{}, &txn.Journal{})
 		return false
 	}
+	a.remember(j)
 	if a.plan == nil {
 		return a.withoutPlan(ctx, j)
 	}
@@ -174,7 +177,7 @@ func (a *agent) round(ctx context.Context) bool {
 	}
 	s := a.hold(decide(a.plan, seen, j), j)
 	if s.action == actNothing {
-		a.say(s, seen, j)
+		a.say(a.leave(ctx, s, j), seen, j)
 		a.startFlow(ctx, s, j)
 		return false
 	}

@@ -352,7 +352,7 @@ func TestAnEnablementFromBeginningToEnd(t *testing.T) {
 		n.say(testPlan(t, disabled))
 		time.Sleep(time.Minute)
 		s = n.wants(wire.PhaseReverted, reason.Removed)
-		if n.get(manifestPath) != original || n.exists(txn.DataDir) || s.AppliedRevision != "" || s.Apiserver.Restarts != 2 {
+		if n.get(manifestPath) != original || n.exists(txn.DataDir) || n.exists(txn.StateDir) || s.AppliedRevision != "" || s.Apiserver.Restarts != 2 {
 			t.Errorf("after the revert: original %v, files %v, status %+v", n.get(manifestPath) == original, n.exists(txn.DataDir), s)
 		}
 	})
