@@ -28,6 +28,8 @@ const (
 const (
 	// ConfigInvalid: the audit-enabler-config document cannot be read, or a value in it cannot be used.
 	ConfigInvalid = "ConfigInvalid"
+	// RequestInvalid: the audit-enabler-request document cannot be read or carried out, so it is not known what was asked for.
+	RequestInvalid = "RequestInvalid"
 	// PolicyInvalid: the audit policy would stop an apiserver from starting; the message has the field and the line.
 	PolicyInvalid = "PolicyInvalid"
 	// SinkNotFound: the sink's Service does not exist; it is watched for.
