@@ -25,6 +25,8 @@ type Options struct {
 	// QuickRestarts lets the apiservers give up open watches after 2 s instead of 30 s when they end, which takes half a
 	// minute off every restart. What a kubeadm user has is the default, false.
 	QuickRestarts bool
+	// PatientKubelet lets the kubelet start a container that ended again within seconds, however often it has ended.
+	PatientKubelet bool
 	// Second puts the stage beside another one on this machine.
 	Second bool
 	// Dir is a folder for files of the stage.
@@ -117,6 +119,20 @@ func (s *Stage) Join(ctx context.Context, name string) error {
 		return err
 	}
 	return s.loadImages(ctx)
+}
+
+// PowerCut ends a host at once, with its disk as it is, and boots it again.
+func (s *Stage) PowerCut(ctx context.Context, node string) error {
+	h := s.find(node)
+	if err := h.Kill(ctx); err != nil {
+		return err
+	}
+	if err := h.Start(ctx); err != nil {
+		return err
+	}
+	var err error
+	s.hosts, err = runningHosts(s.Lab)
+	return err
 }
 
 // Close takes everything down: the receiver and the lab.

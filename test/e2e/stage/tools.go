@@ -56,6 +56,9 @@ func labOptions(o Options) lab.Options {
 	if o.QuickRestarts {
 		options.APIServerArgs = []lab.Arg{{Name: "shutdown-watch-termination-grace-period", Value: quickRestarts.String()}}
 	}
+	if o.PatientKubelet {
+		options.RestartPeriod = time.Second
+	}
 	if o.Second {
 		options.Root, options.Bridge = "/var/lib/k8s-audit-enabler-lab-second", "auditlab9"
 		options.Subnet, options.PodSubnet = "172.31.79.0/24", "10.249.0.0/16"
