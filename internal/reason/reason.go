@@ -140,6 +140,8 @@ const (
 	EtcdUnhealthy = "EtcdUnhealthy"
 	// PolicyRejected: the apiserver did not accept the audit policy file and exited; rolled back.
 	PolicyRejected = "PolicyRejected"
+	// NotCommitted: the agent did not return to complete the change, so the host itself took it back; tried again later.
+	NotCommitted = "NotCommitted"
 	// WatchdogNotArmed: what would take a change back without the agent cannot be set up on this host, so nothing is changed.
 	WatchdogNotArmed = "WatchdogNotArmed"
 	// Rehearsing: the new configuration runs as a second apiserver beside the one in use, which is not touched.

@@ -153,6 +153,8 @@ type diary struct {
 	lines []string
 }
 
+func (g guardDog) Uninstall(ctx context.Context) error { return g.Disarm(ctx) }
+
 func (d *diary) add(line string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -178,10 +180,10 @@ func TestARepairDoesNotWaitForASlowWatchdog(t *testing.T) {
 		within time.Duration
 		steps  []string
 	}{
-		"a quick one is armed before":     {guardDog{takes: 10 * time.Millisecond}, ResultCommitted, 20 * time.Millisecond, []string{"armed", "swapped", "disarmed"}},
-		"a slow one a moment later":       {guardDog{takes: time.Second}, ResultCommitted, 110 * time.Millisecond, []string{"swapped", "armed", "disarmed"}},
-		"a very slow one is not left on":  {guardDog{takes: time.Minute}, ResultCommitted, 110 * time.Millisecond, []string{"swapped", "armed", "disarmed"}},
-		"one that cannot be ends it": {guardDog{err: errors.New("noexec")}, ResultAborted, 0, []string{"armed", "disarmed"}},
+		"a quick one is armed before":    {guardDog{takes: 10 * time.Millisecond}, ResultCommitted, 20 * time.Millisecond, []string{"armed", "swapped", "disarmed"}},
+		"a slow one a moment later":      {guardDog{takes: time.Second}, ResultCommitted, 110 * time.Millisecond, []string{"swapped", "armed", "disarmed"}},
+		"a very slow one is not left on": {guardDog{takes: time.Minute}, ResultCommitted, 110 * time.Millisecond, []string{"swapped", "armed", "disarmed"}},
+		"one that cannot be ends it":     {guardDog{err: errors.New("noexec")}, ResultAborted, 0, []string{"armed", "disarmed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
