@@ -93,10 +93,33 @@ func checkMachine(want, have wire.NodeIdentity) *staticpod.Refusal {
 		return refusal(reason.PlanInvalid, "the plan does not say which machine it is for")
 	case !strings.EqualFold(want.MachineID, have.MachineID):
 		return refusal(reason.WrongMachine, "the plan is for the machine with ID %q; this one has %q", want.MachineID, have.MachineID)
-	case want.SystemUUID != "" && have.SystemUUID != "" && !strings.EqualFold(want.SystemUUID, have.SystemUUID):
+	case want.SystemUUID != "" && have.SystemUUID != "" && !sameUUID(want.SystemUUID, have.SystemUUID):
 		return refusal(reason.WrongMachine, "the plan is for the machine with system UUID %q; this one has %q", want.SystemUUID, have.SystemUUID)
 	}
 	return nil
+}
+
+// sameUUID compares two system UUIDs in either byte order. SMBIOS stores the first three fields in little endian from version
+// 2.6 on, and before it everybody as they liked: the same machine reads differently after an update of its firmware or of its
+// virtual hardware, while its Node still tells what the kubelet read before.
+func sameUUID(a, b string) bool {
+	return strings.EqualFold(a, b) || strings.EqualFold(a, otherByteOrder(b))
+}
+
+// otherByteOrder swaps the bytes of the first three fields; empty for what is not a UUID.
+func otherByteOrder(uuid string) string {
+	fields := strings.Split(uuid, "-")
+	if len(fields) != 5 || len(fields[0]) != 8 || len(fields[1]) != 4 || len(fields[2]) != 4 {
+		return ""
+	}
+	for i, f := range fields[:3] {
+		swapped := ""
+		for ; f != ""; f = f[2:] {
+			swapped = f[:2] + swapped
+		}
+		fields[i] = swapped
+	}
+	return strings.Join(fields, "-")
 }
 
 func decideApply(p *wire.Plan, seen observation, j *txn.Journal) step {

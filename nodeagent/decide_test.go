@@ -553,3 +553,43 @@ func TestRetriesBecomeRare(t *testing.T) {
 		last = d
 	}
 }
+
+// TestTheMachineIsCompared: a plan is for one machine, by both IDs that a Node tells, as far as the host tells them.
+func TestTheMachineIsCompared(t *testing.T) {
+	t.Parallel()
+	const (
+		uuid    = "5C241F42-A87F-FA60-6AF6-A46351CED0EB"
+		swapped = "421f245c-7fa8-60fa-6af6-a46351ced0eb"
+	)
+	for name, tt := range map[string]struct {
+		want, have wire.NodeIdentity
+		reason     string
+	}{
+		"the same":                        {wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, ""},
+		"in another case":                 {wire.NodeIdentity{MachineID: "ABC", SystemUUID: uuid}, wire.NodeIdentity{MachineID: "abc", SystemUUID: strings.ToLower(uuid)}, ""},
+		"in the other byte order":         {wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, wire.NodeIdentity{MachineID: "abc", SystemUUID: swapped}, ""},
+		"in the other byte order, back":   {wire.NodeIdentity{MachineID: "abc", SystemUUID: swapped}, wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, ""},
+		"another UUID with the same end":  {wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, wire.NodeIdentity{MachineID: "abc", SystemUUID: "5C241F42-7FA8-FA60-6AF6-A46351CED0EB"}, reason.WrongMachine},
+		"another UUID":                    {wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, wire.NodeIdentity{MachineID: "abc", SystemUUID: "5C241F42-A87F-FA60-6AF6-A46351CED0EC"}, reason.WrongMachine},
+		"what is no UUID":                 {wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, wire.NodeIdentity{MachineID: "abc", SystemUUID: "none"}, reason.WrongMachine},
+		"what is no UUID, twice the same": {wire.NodeIdentity{MachineID: "abc", SystemUUID: "ec2-1"}, wire.NodeIdentity{MachineID: "abc", SystemUUID: "EC2-1"}, ""},
+		"fields of odd lengths":           {wire.NodeIdentity{MachineID: "abc", SystemUUID: "é2345678-1-2-3-4"}, wire.NodeIdentity{MachineID: "abc", SystemUUID: "12345678-é-é-3-4"}, reason.WrongMachine},
+		"another machine ID":              {wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, wire.NodeIdentity{MachineID: "abd", SystemUUID: uuid}, reason.WrongMachine},
+		"no machine ID on the host":       {wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, wire.NodeIdentity{SystemUUID: uuid}, reason.WrongMachine},
+		"no machine ID in the plan":       {wire.NodeIdentity{SystemUUID: uuid}, wire.NodeIdentity{SystemUUID: uuid}, reason.PlanInvalid},
+		"no UUID in the plan":             {wire.NodeIdentity{MachineID: "abc"}, wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, ""},
+		"no UUID on the host":             {wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, wire.NodeIdentity{MachineID: "abc"}, ""},
+		"a host that tells nothing":       {wire.NodeIdentity{MachineID: "abc", SystemUUID: uuid}, wire.NodeIdentity{}, reason.WrongMachine},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := ""
+			if r := checkMachine(tt.want, tt.have); r != nil {
+				got = r.Reason
+			}
+			if got != tt.reason {
+				t.Errorf("reason %q, want %q", got, tt.reason)
+			}
+		})
+	}
+}

@@ -11,6 +11,7 @@
 //   - The last component's link is followed by everything that reads or changes a file's content, mode or owner
 //     ([FS.ReadFile], [FS.Stat], [FS.WriteFileAtomic], [FS.Chmod], …), so that a link stays a link and the file it names
 //     changes. [FS.Remove], [FS.RemoveAll] and [FS.Rename] act on the name itself, as their system calls do.
+//   - Below the agent's own directories no link is followed at all: see [StateDir].
 //   - [FS.WriteFileAtomic] leaves the old content or the new, never neither and never a mixture.
 //   - Every system call that changes something goes through [Ops], so that a test can let any one of them fail.
 package hostfs

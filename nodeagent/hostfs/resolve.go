@@ -50,14 +50,16 @@ func (f *FS) resolve(name string, followLast bool) (*place, error) {
 		return nil, fmt.Errorf("open host root %q: %w", f.root, err)
 	}
 	p := &place{dirs: []int{root}, name: "."}
-	if err := p.walk(components(name), followLast); err != nil {
+	count, name := linkless(name)
+	if err := p.walk(components(name), count, followLast); err != nil {
 		p.close()
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *place) walk(todo []string, followLast bool) error {
+// walk goes through the components; the last ones, linkless in number, must not be links where they would be followed.
+func (p *place) walk(todo []string, linkless int, followLast bool) error {
 	links := 0
 	for len(todo) > 0 {
 		next, rest := todo[0], todo[1:]
@@ -71,6 +73,9 @@ func (p *place) walk(todo []string, followLast bool) error {
 			target, err := readlink(p.dir(), next)
 			if missing := errors.Is(err, unix.ENOENT); err != nil && (!last || !missing) {
 				return err
+			}
+			if target != "" && len(todo) <= linkless {
+				return fmt.Errorf("%w: %q", ErrLink, path.Join("/", path.Join(p.names...), next))
 			}
 			if target != "" {
 				if links++; links > maxLinks {

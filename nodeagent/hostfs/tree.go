@@ -90,7 +90,8 @@ func (f *FS) Remove(name string) error {
 
 // RemoveAll removes a path and what is in it, and makes that durable. The path must lie strictly below the directory
 // below, all links in its parents followed; otherwise nothing is removed and the error wraps [ErrOutside]. Links in the
-// tree are removed, never followed. What does not exist is no error.
+// tree are removed, never followed, and a directory where something is mounted is left as it is: the error wraps [ErrMounted].
+// What does not exist is no error.
 func (f *FS) RemoveAll(name, below string) error {
 	if err := f.removeAll(name, below); err != nil {
 		return fmt.Errorf("remove %q: %w", name, err)
@@ -145,6 +146,13 @@ func (f *FS) empty(dirfd int, name string) error {
 		return err
 	}
 	defer dir.Close()
+	same, err := sameMount(dirfd, int(dir.Fd()))
+	if err != nil {
+		return err
+	}
+	if !same {
+		return fmt.Errorf("%w: %q", ErrMounted, name)
+	}
 	infos, err := list(dir)
 	if err != nil {
 		return err

@@ -5,17 +5,20 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io/fs"
+	"path"
+	"strings"
 	"time"
 
+	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 )
 
 // Directories on the host.
 const (
 	// StateDir holds the journal, the lock and the backups. No container mounts it but the agent's.
-	StateDir = "/var/lib/k8s-audit-enabler"
+	StateDir = hostfs.StateDir
 	// DataDir holds a directory for each revision and the audit log. Parts of it are mounted into the apiserver.
-	DataDir = "/var/lib/k8s_audit"
+	DataDir = hostfs.DataDir
 	// LogDir is where the apiserver writes its audit log.
 	LogDir = DataDir + "/log"
 )
@@ -85,6 +88,28 @@ type File struct {
 	Data []byte
 	Mode fs.FileMode
 }
+
+// contained refuses a change with a path that is none of ours. Nobody makes such a change; should a plan ever find a way to
+// name a path, it ends here, before the host is touched.
+func (c Change) contained() *Fault {
+	stray := func(name string) *Fault {
+		return faultf(reason.PlanInvalid, "the change would write %q, which is outside of the agent's directories", name)
+	}
+	if path.Clean(c.Manifest) != c.Manifest || !path.IsAbs(c.Manifest) || within(c.Manifest, DataDir) || within(c.Manifest, StateDir) {
+		return stray(c.Manifest)
+	}
+	if c.Dir != "" && (path.Dir(c.Dir) != DataDir || !revisionDir.MatchString(path.Base(c.Dir))) {
+		return stray(c.Dir)
+	}
+	for _, f := range c.Files {
+		if c.Dir == "" || path.Dir(f.Path) != c.Dir || path.Clean(f.Path) != f.Path {
+			return stray(f.Path)
+		}
+	}
+	return nil
+}
+
+func within(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
 
 // entry is the journal's, at the beginning.
 func (c Change) entry() *Entry {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"regexp"
 	"slices"
@@ -20,7 +21,7 @@ var revisionDir = regexp.MustCompile(`^r[0-9a-f]{12}(-[0-9a-f]{8})?$`)
 // writeFiles makes everything durable that the new manifest refers to, and the backup of the old one.
 func (r *Runner) writeFiles(c Change) error {
 	if c.Kind == KindApply {
-		if err := r.ownedDir(c.Dir, c.Owner); err != nil {
+		if err := r.privateDir(c); err != nil {
 			return err
 		}
 		if c.LogBytes > 0 {
@@ -35,6 +36,19 @@ func (r *Runner) writeFiles(c Change) error {
 		}
 	}
 	return r.backup(c)
+}
+
+// privateDir makes the directory of the files, as the owner's alone also where it is there already: who may write there may
+// replace the policy of an apiserver.
+func (r *Runner) privateDir(c Change) error {
+	if err := r.Host.MkdirAll(c.Dir, 0o700); err != nil {
+		return err
+	}
+	owner := hostfs.Owner{UID: os.Geteuid(), GID: os.Getegid()}
+	if c.Owner != nil {
+		owner = *c.Owner
+	}
+	return r.Host.Private(c.Dir, owner, 0o700)
 }
 
 func (r *Runner) ownedDir(name string, owner *hostfs.Owner) error {

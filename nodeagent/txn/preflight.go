@@ -19,6 +19,9 @@ const (
 
 // preflight checks everything that can be checked before the first byte is written.
 func (r *Runner) preflight(ctx context.Context, c Change) *Fault {
+	if fault := c.contained(); fault != nil {
+		return fault
+	}
 	if fault := r.checkBase(c); fault != nil {
 		return fault
 	}

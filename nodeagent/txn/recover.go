@@ -88,6 +88,9 @@ func (r *Runner) Adopt(ctx context.Context, c Change) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	if fault := c.contained(); fault != nil {
+		return aborted(fault), nil
+	}
 	if err := r.writeFiles(c); err != nil {
 		return aborted(faultf(reason.HostNotWritable, "%v", err)), nil
 	}

@@ -31,6 +31,9 @@ func (r *Runner) Repair(ctx context.Context, c Change) (Outcome, error) {
 	case c.Kind != KindApply || j.Live == nil || j.Live.Revision != c.Revision:
 		return Outcome{}, fmt.Errorf("begin repair: revision %s is not the one that is live", c.Revision)
 	}
+	if fault := c.contained(); fault != nil {
+		return aborted(fault), nil
+	}
 	if fault := r.checkBase(c); fault != nil {
 		return aborted(fault), nil
 	}

@@ -58,6 +58,8 @@ func ReadManifest(host *hostfs.FS, file string) (Manifest, *Refusal) {
 // search is what was found so far.
 type search struct {
 	found []Manifest
+	// linked is a manifest that lies elsewhere.
+	linked *Refusal
 	// broken is the first file that should be the apiserver's and cannot be understood.
 	broken *Refusal
 	// unreadable is the first other file that cannot be understood: it may be anything.
@@ -73,6 +75,10 @@ func (s *search) look(host *hostfs.FS, file string) {
 		_, err = apiserver.ParseManifest(data)
 	}
 	if err == nil {
+		if target := elsewhere(host, file); target != "" {
+			s.linked = refuse(reason.ManifestNotUnderstood,
+				"%s is a symbolic link to %s, in another directory: put the file itself into the kubelet's static pod directory", file, target)
+		}
 		s.found = append(s.found, Manifest{Path: file, Data: data})
 		return
 	}
@@ -91,12 +97,28 @@ func (s *search) look(host *hostfs.FS, file string) {
 	}
 }
 
+// elsewhere is where a manifest lies that is in the directory only as a link to another directory; empty for one that is
+// really there. The kubelet follows such a link, but does not notice when the file behind it changes, and where it leads is
+// not known to be ours to write.
+func elsewhere(host *hostfs.FS, file string) string {
+	dir, err := host.Resolve(path.Dir(file))
+	if err != nil {
+		return ""
+	}
+	if target, err := host.Resolve(file); err == nil && path.Dir(target) != dir {
+		return target
+	}
+	return ""
+}
+
 func namedApiserver(file string) bool {
 	return strings.Contains(path.Base(file), "apiserver") || strings.Contains(path.Base(file), "api-server")
 }
 
 func (s *search) result(place string) (Manifest, *Refusal) {
 	switch {
+	case len(s.found) == 1 && s.linked != nil:
+		return Manifest{}, s.linked
 	case len(s.found) == 1:
 		return s.found[0], nil
 	case len(s.found) > 1:

@@ -3,6 +3,7 @@ package staticpod
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -424,6 +425,24 @@ func TestFindManifest(t *testing.T) {
 			files:  map[string]string{"kube-apiserver.yaml": etcd},
 			reason: reason.ManifestNotUnderstood, says: "no kube-apiserver container",
 		},
+		"a link to another directory": {
+			files:  map[string]string{"kube-apiserver.yaml": "->/srv/api.yaml"},
+			reason: reason.ManifestNotUnderstood, says: "symbolic link to /srv/api.yaml",
+		},
+		"a link by dots": {
+			files:  map[string]string{"kube-apiserver.yaml": "->../../../srv/api.yaml"},
+			reason: reason.ManifestNotUnderstood, says: "symbolic link to /srv/api.yaml",
+		},
+		"a link beside another manifest": {
+			files:  map[string]string{"kube-apiserver.yaml": string(kubeadm(t)), "other.yaml": "->/srv/api.yaml"},
+			reason: reason.ManifestNotUnderstood, says: "other.yaml",
+		},
+		"a link to nothing is nothing": {
+			files: map[string]string{"kube-apiserver.yaml": string(kubeadm(t)), "other.yaml": "->/srv/none.yaml"}, want: "kube-apiserver.yaml",
+		},
+		"a link in the same directory": {
+			files: map[string]string{"kube-apiserver.yaml": "->.current", ".current": string(kubeadm(t))}, want: "kube-apiserver.yaml",
+		},
 		"nothing but something broken": {
 			files:  map[string]string{"other.yaml": "a: b: c\n"},
 			reason: reason.ManifestNotFound, says: "other.yaml",
@@ -437,8 +456,15 @@ func TestFindManifest(t *testing.T) {
 			if err := os.MkdirAll(dir, 0o755); err != nil {
 				t.Fatal(err)
 			}
+			if err := errors.Join(os.Mkdir(filepath.Join(root, "srv"), 0o755), os.WriteFile(filepath.Join(root, "srv/api.yaml"), kubeadm(t), 0o600)); err != nil {
+				t.Fatal(err)
+			}
 			for file, text := range tt.files {
-				if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+				err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600)
+				if target, ok := strings.CutPrefix(text, "->"); ok {
+					err = errors.Join(os.Remove(filepath.Join(dir, file)), os.Symlink(target, filepath.Join(dir, file)))
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 			}
