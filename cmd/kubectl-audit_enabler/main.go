@@ -1,5 +1,4 @@
-// Command kubectl-audit_enabler is the kubectl plugin "kubectl audit-enabler": it shows what k8s-audit-enabler does in a
-// cluster, pauses it, and has nodes reverted.
+// Command kubectl-audit_enabler is the kubectl plugin "kubectl audit-enabler": it shows what k8s-audit-enabler does in a cluster.
 package main
 
 import (

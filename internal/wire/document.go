@@ -19,7 +19,6 @@ const (
 	KindPlan          = "Plan"
 	KindNodeStatus    = "NodeStatus"
 	KindClusterStatus = "ClusterStatus"
-	KindRequest       = "Request"
 )
 
 // ErrNoDocument says that a ConfigMap has no document yet. It is not a fault: the coordinator creates status ConfigMaps
@@ -34,7 +33,7 @@ type TypeMeta struct {
 
 // Document is any of this package's documents.
 type Document interface {
-	*Config | *Plan | *NodeStatus | *ClusterStatus | *Request
+	*Config | *Plan | *NodeStatus | *ClusterStatus
 	typeMeta() *TypeMeta
 }
 

@@ -9,7 +9,6 @@ import (
 const (
 	ConfigName        = "audit-enabler-config"
 	ClusterStatusName = "audit-enabler-status"
-	RequestName       = "audit-enabler-request"
 )
 
 const (
