@@ -102,27 +102,45 @@ func (m *memory) fill(d *draft, w *world, members []detect.Member) *plan.Refusal
 	if d.address.URL == "" {
 		return &plan.Refusal{Reason: d.address.Reason, Message: d.address.Message}
 	}
-	d.plans, refusal = plan.Make(plan.Input{
-		Config: w.config, Distribution: d.distribution, Strategy: strategy, SinkURL: d.address.URL, Namespace: w.namespace,
-	}, members)
+	in := plan.Input{Config: w.config, Distribution: d.distribution, Strategy: strategy, SinkURL: d.address.URL, Namespace: w.namespace}
+	if d.plans, refusal = plan.Make(in, slices.DeleteFunc(slices.Clone(members), func(m detect.Member) bool { return w.asked.reverts(m.Node.Name) })); refusal != nil {
+		return refusal
+	}
+	back, refusal := d.wayBack(w, slices.DeleteFunc(slices.Clone(members), func(m detect.Member) bool { return !w.asked.reverts(m.Node.Name) }))
+	d.plans = append(d.plans, back...)
+	slices.SortFunc(d.plans, func(a, b *wire.Plan) int { return strings.Compare(a.Node.Name, b.Node.Name) })
 	return refusal
 }
 
-// fillDisabled plans the way back for nodes that were ever planned or labelled, whatever the cluster is recognised as now.
+// fillDisabled plans the way back for all nodes, whatever the cluster is recognised as now.
 func (d *draft) fillDisabled(w *world, members []detect.Member) *plan.Refusal {
+	var refusal *plan.Refusal
 	d.strategy = wire.StrategyStaticPod
+	d.plans, refusal = d.wayBack(w, members)
+	return refusal
+}
+
+// wayBack plans the way back for those of the nodes that were ever planned or labelled.
+func (d *draft) wayBack(w *world, members []detect.Member) ([]*wire.Plan, *plan.Refusal) {
 	ours := slices.DeleteFunc(slices.Clone(members), func(m detect.Member) bool {
 		_, planned := w.planObjects[m.Node.Name]
-		return !planned && !m.Node.IsOurs()
+		return !planned && !m.Node.IsOurs() || w.asked.leavesSilent(w.config) && neverReported(w, m.Node)
 	})
-	plans, refusal := plan.Make(plan.Input{Config: w.config, Distribution: d.distribution, Strategy: d.strategy, Namespace: w.namespace}, ours)
+	config := *w.config
+	config.Enabled = false
+	plans, refusal := plan.Make(plan.Input{Config: &config, Distribution: d.distribution, Strategy: wire.StrategyStaticPod, Namespace: w.namespace}, ours)
 	for _, p := range plans {
 		if before := w.plans[p.Node.Name]; before != nil && before.Distribution != "" {
 			p.Distribution = before.Distribution
 		}
 	}
-	d.plans = plans
-	return refusal
+	return plans, refusal
+}
+
+// neverReported: no agent of this machine has said anything, and none was ever permitted anything.
+func neverReported(w *world, n detect.Node) bool {
+	before, status := w.plans[n.Name], w.statuses[n.Name]
+	return (before == nil || before.Permit == nil) && (status == nil || status.Node.UID != n.UID)
 }
 
 func recognise(w *world) detect.Distribution {
@@ -202,7 +220,7 @@ func hold(w *world, d draft) *rollout.Hold {
 	case d.blocked != nil:
 		return &rollout.Hold{Reason: d.blocked.Reason, Message: d.blocked.Message}
 	case w.config.Paused:
-		return &rollout.Hold{Reason: reason.Paused, Message: "paused is set in the configuration; no permit is given"}
+		return &rollout.Hold{Reason: reason.Paused, Message: w.asked.pauseMessage()}
 	}
 	return nil
 }
@@ -277,7 +295,7 @@ func relabel(w *world, d draft, membership detect.Membership, decision rollout.D
 	for _, p := range d.plans {
 		planned[p.Node.Name] = d.blocked == nil
 	}
-	released := !w.config.Enabled && (decision.Finished && decision.Reason == reason.Disabled)
+	released := !w.config.Enabled && d.blocked == nil && decision.Finished && (decision.Reason == reason.Disabled || len(d.plans) == 0)
 	for _, m := range membership.Members {
 		switch n := m.Node; {
 		case released && n.IsOurs() && mayUnlabel(w, n):

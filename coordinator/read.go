@@ -81,7 +81,7 @@ func (r *Reconciler) each(ctx context.Context, from client.Reader, kind string, 
 	return nil
 }
 
-// readConfig reads what Helm wrote and what was last said about it.
+// readConfig reads what Helm wrote, what is asked for beside it, and what was last said about it.
 func (r *Reconciler) readConfig(ctx context.Context, w *world) error {
 	object, err := r.configMap(ctx, r.ConfigMaps, wire.ConfigName)
 	if err != nil || object == nil {
@@ -93,6 +93,9 @@ func (r *Reconciler) readConfig(ctx context.Context, w *world) error {
 		w.problem = &plan.Refusal{Reason: reason.ConfigInvalid, Message: err.Error()}
 	} else {
 		w.config, w.problem = plan.CheckConfig(&config)
+	}
+	if err := r.readRequest(ctx, w); err != nil {
+		return err
 	}
 	return r.readSummary(ctx, r.ConfigMaps, w)
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -65,6 +66,9 @@ type Reconciler struct {
 	memory memory
 	survey survey
 	role   roleState
+	// lock is nil where there is none; lockOwner is whom it belongs to by now.
+	lock      lockOwner
+	lockOwner types.UID
 }
 
 // survey is evidence that seldom changes, and what it was gathered for.
@@ -250,6 +254,12 @@ func (r *Reconciler) otherRelease(ctx context.Context, w *world, nodes []detect.
 // carryOut writes in an order in which every stop is safe: an agent finds its status and its leave to write it before it
 // starts, and the summary is last.
 func (r *Reconciler) carryOut(ctx context.Context, w *world, out outcome) error {
+	if err := r.ownLock(ctx, w); err != nil {
+		return err
+	}
+	if err := r.writeRequestObject(ctx, w); err != nil {
+		return err
+	}
 	if err := r.writeStatusObjects(ctx, w, out.plans); err != nil {
 		return err
 	}

@@ -72,7 +72,11 @@ func Run(ctx context.Context, o Options, config *rest.Config, log *slog.Logger) 
 	if err != nil {
 		return err
 	}
-	if err := wireUp(ctx, mgr, o.Namespace, disco, events); err != nil {
+	lock, err := newLockOwner(config, o.Namespace, served.leases)
+	if err != nil {
+		return err
+	}
+	if err := wireUp(ctx, mgr, o.Namespace, disco, events, lock); err != nil {
 		return err
 	}
 	return mgr.Start(ctx) //nolint:wrapcheck // says what it was doing
@@ -143,7 +147,7 @@ func newEvents(ctx context.Context, config *rest.Config, scheme *runtime.Scheme)
 }
 
 // wireUp connects caches, watches and the reconciler. Everything that happens leads to the same question.
-func wireUp(ctx context.Context, mgr manager.Manager, namespace string, disco discovery.DiscoveryInterface, events record.EventRecorder) error {
+func wireUp(ctx context.Context, mgr manager.Manager, namespace string, disco discovery.DiscoveryInterface, events record.EventRecorder, lock lockOwner) error {
 	by, err := newSelectors()
 	if err != nil {
 		return err
@@ -164,6 +168,7 @@ func wireUp(ctx context.Context, mgr manager.Manager, namespace string, disco di
 		Discovery:  disco,
 		Events:     events,
 		Now:        time.Now,
+		lock:       lock,
 		Services: &serviceWatch{
 			config: mgr.GetConfig(), base: base, live: mgr.GetAPIReader(),
 			changed: func() {

@@ -85,7 +85,7 @@ func stripConfigMap(object any) (any, error) {
 }
 
 func isDocument(object client.Object) bool {
-	return object.GetName() == wire.ConfigName || object.GetLabels()[wire.LabelDocument] != ""
+	return object.GetName() == wire.ConfigName || object.GetName() == wire.RequestName || object.GetLabels()[wire.LabelDocument] != ""
 }
 
 // changed lets those updates through in which something happened that is of interest. The lock of an old API server, which is

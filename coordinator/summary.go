@@ -30,6 +30,7 @@ func summarise(w *world, d draft, membership detect.Membership, decision rollout
 		Strategy:   d.strategy,
 		Sink:       d.address.URL,
 		Revision:   newestRevision(d.plans),
+		Request:    w.asked.version(),
 		Nodes:      nodeSummaries(w, d.plans, decision),
 		Conditions: slices.Clone(w.previous.Conditions),
 	}
@@ -62,7 +63,10 @@ func judge(w *world, d draft, decision rollout.Decision) verdict {
 		return verdict{stalled: true, reason: d.blocked.Reason, message: d.blocked.Message}
 	}
 	if !w.config.Enabled && len(d.plans) == 0 {
-		return verdict{ready: true, reason: reason.Disabled, message: "enabled is false, and no node was ever changed"}
+		return verdict{ready: true, reason: reason.Disabled, message: "nothing is to be enabled, and no node was changed" + w.asked.revertNote(w.config)}
+	}
+	if v.reason == reason.Disabled {
+		v.message += w.asked.revertNote(w.config)
 	}
 	// A node without a permit comes after what the sink's Service does: the rollout goes on with the last address.
 	if decision.Finished && decision.Reason == reason.Complete && d.address.Reason != "" {
@@ -80,15 +84,22 @@ func judge(w *world, d draft, decision rollout.Decision) verdict {
 	return v
 }
 
-// newestRevision is the revision of the node with the highest version.
+// newestRevision is the revision of the node with the highest version; of those to be audited, where there are any.
 func newestRevision(plans []*wire.Plan) string {
 	if len(plans) == 0 {
 		return ""
 	}
 	newest := slices.MaxFunc(plans, func(a, b *wire.Plan) int {
-		return cmp.Or(compareVersions(a.KubernetesVersion, b.KubernetesVersion), -cmp.Compare(a.Node.Name, b.Node.Name))
+		return cmp.Or(cmp.Compare(number(a.Desired.Enabled), number(b.Desired.Enabled)), compareVersions(a.KubernetesVersion, b.KubernetesVersion), -cmp.Compare(a.Node.Name, b.Node.Name))
 	})
 	return newest.Revision
+}
+
+func number(yes bool) int {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 func compareVersions(a, b string) int {

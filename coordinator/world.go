@@ -22,9 +22,10 @@ import (
 type world struct {
 	now       time.Time
 	namespace string
-	// config has been checked; nil where problem says why it cannot be used.
+	// config has been checked, and holds what is asked for beside it; nil where problem says why it cannot be used.
 	config  *wire.Config
 	problem *plan.Refusal
+	asked   asked
 	// evidence holds the control-plane nodes that have a role or our label, and the apiservers.
 	evidence detect.Evidence
 	// found is what the sink resolves to; zero where the configuration cannot be used.

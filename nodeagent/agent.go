@@ -39,6 +39,8 @@ type agent struct {
 	again time.Duration
 	// lastError is of a change that was given up before its swap; the journal knows the others.
 	lastError *wire.LastError
+	// past is what the journal said before it was removed from the host.
+	past counters
 }
 
 // retry keeps a change that failed from being tried at every round.
@@ -161,6 +163,7 @@ func (a *agent) round(ctx context.Context) bool {
 		a.say(step{phase: wire.PhaseFailed, reason: reason.HostNotWritable, message: err.Error()}, observation{}, &txn.Journal{})
 		return false
 	}
+	a.remember(j)
 	if a.plan == nil {
 		return a.withoutPlan(ctx, j)
 	}
@@ -174,7 +177,7 @@ func (a *agent) round(ctx context.Context) bool {
 	}
 	s := a.hold(decide(a.plan, seen, j), j)
 	if s.action == actNothing {
-		a.say(s, seen, j)
+		a.say(a.leave(ctx, s, j), seen, j)
 		a.startFlow(ctx, s, j)
 		return false
 	}
@@ -217,8 +220,7 @@ func (a *agent) withoutPlan(ctx context.Context, j *txn.Journal) bool {
 	return false
 }
 
-// hold refuses a change for which the host has no room, and leaves one alone that failed a moment ago or that would fall into
-// an upgrade.
+// hold refuses a change for which the host has no room, and leaves one alone that failed a moment ago.
 func (a *agent) hold(s step, j *txn.Journal) step {
 	if a.retry.revision != a.plan.Revision && s.action != actRecover {
 		a.retry = retry{}
@@ -227,12 +229,6 @@ func (a *agent) hold(s step, j *txn.Journal) step {
 		shown := a.retry.shown
 		shown.action = actNothing
 		return shown
-	}
-	if s.action == actChange {
-		if program := a.observer.upgrade.program(); program != "" {
-			a.again = lookAgain
-			return step{action: actNothing, phase: wire.PhasePending, reason: reason.UpgradeRunning, message: busy(program)}
-		}
 	}
 	if s.change == nil || s.change.Kind != txn.KindApply || j.Open != nil {
 		return s

@@ -252,11 +252,17 @@ func (n *node) start() (stop func()) {
 // say hands the agent a plan.
 func (n *node) say(p *wire.Plan) {
 	n.t.Helper()
+	n.sayLate(p, p)
+}
+
+// sayLate is a watch that lags behind: the agent hears of p when the API has another plan already.
+func (n *node) sayLate(p, now *wire.Plan) {
+	n.t.Helper()
 	data, err := wire.Encode(wire.KindPlan, p)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	n.do(func() { n.plan = p })
+	n.do(func() { n.plan = now })
 	n.plans <- kube.Update{Exists: true, ConfigMap: kube.ConfigMap{Data: data}}
 }
 
@@ -352,7 +358,7 @@ func TestAnEnablementFromBeginningToEnd(t *testing.T) {
 		n.say(testPlan(t, disabled))
 		time.Sleep(time.Minute)
 		s = n.wants(wire.PhaseReverted, reason.Removed)
-		if n.get(manifestPath) != original || n.exists(txn.DataDir) || s.AppliedRevision != "" || s.Apiserver.Restarts != 2 {
+		if n.get(manifestPath) != original || n.exists(txn.DataDir) || n.exists(txn.StateDir) || s.AppliedRevision != "" || s.Apiserver.Restarts != 2 {
 			t.Errorf("after the revert: original %v, files %v, status %+v", n.get(manifestPath) == original, n.exists(txn.DataDir), s)
 		}
 	})
@@ -490,9 +496,8 @@ func TestAPermitWithdrawnMeanwhileIsNotUsed(t *testing.T) {
 		n := newNode(t)
 		defer n.start()()
 		p := testPlan(t, nil)
-		n.say(p)
 		withdrawn := noPermit(testPlan(t, nil))
-		n.do(func() { n.plan = withdrawn }) // what the API says by now
+		n.sayLate(p, withdrawn)
 		time.Sleep(time.Second)
 		n.say(withdrawn)
 		time.Sleep(time.Minute)

@@ -20,6 +20,7 @@ import (
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/kube"
 	"k8s-audit-enabler.io/nodeagent/procfs"
+	"k8s-audit-enabler.io/nodeagent/systemd"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -120,7 +121,8 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 		},
 		runner: &txn.Runner{
 			Host: host, Runtime: instances, Health: local, BootID: bootID, Log: log,
-			Explain: health.ExitReason,
+			Explain: health.ExitReason, Uptime: uptime, Watchdog: newWatchdog(host, o.HostRoot),
+			Kubelet: kubeletUnit{proc: proc, host: host, systemd: systemd.New(o.HostRoot)},
 			Permitted: func(ctx context.Context, c txn.Change) (bool, error) {
 				return permitted(ctx, func(ctx context.Context) (kube.ConfigMap, error) {
 					return client.GetPlan(ctx, o.Namespace, wire.PlanName(o.NodeName))

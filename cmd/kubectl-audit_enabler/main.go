@@ -1,4 +1,5 @@
-// Command kubectl-audit_enabler is the kubectl plugin "kubectl audit-enabler": it shows what k8s-audit-enabler does in a cluster.
+// Command kubectl-audit_enabler is the kubectl plugin "kubectl audit-enabler": it shows what k8s-audit-enabler does in a
+// cluster, pauses it, and has nodes reverted.
 package main
 
 import (

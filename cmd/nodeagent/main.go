@@ -18,9 +18,11 @@ import (
 )
 
 const usage = `Usage: nodeagent [run] [flags]
+       nodeagent watchdog [--host-root=/]
        nodeagent version
 
-Carries out the plan of one control-plane node and reports in its status.
+Carries out the plan of one control-plane node and reports in its status. As a watchdog, which the host runs by itself
+while a change is open, it takes back a change that no agent has completed.
 `
 
 func main() {
@@ -49,11 +51,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		flags.PrintDefaults()
 	}
 	options.BindFlags(flags)
+	if command == "watchdog" {
+		options.HostRoot = "/"
+	}
 	logs.BindFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	if command != "run" || flags.NArg() > 0 {
+	if command != "run" && command != "watchdog" || flags.NArg() > 0 {
 		_, _ = fmt.Fprint(stderr, usage)
 		return 2
 	}
@@ -62,8 +67,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprintln(stderr, err)
 		return 2
 	}
-	if err := nodeagent.Run(ctx, options, log); err != nil {
-		log.Error("Node agent cannot go on", "error", err)
+	do, failed := func() error { return nodeagent.Run(ctx, options, log) }, "Node agent cannot go on"
+	if command == "watchdog" {
+		do, failed = func() error { return nodeagent.Watch(ctx, options.HostRoot, log) }, "Watchdog has not done its work; it tries again"
+	}
+	if err := do(); err != nil {
+		log.Error(failed, "error", err)
 		return 1
 	}
 	return 0

@@ -65,6 +65,18 @@ func CheckConfig(c *wire.Config) (*wire.Config, *Refusal) {
 	return &out, nil
 }
 
+// WayBack completes a configuration of which nothing is used but what the removal of our settings needs.
+func WayBack(c *wire.Config) *wire.Config {
+	out := &wire.Config{TypeMeta: c.TypeMeta, Release: c.Release, Generation: c.Generation, Paused: c.Paused, Rollout: c.Rollout, Distribution: detect.Auto, Backend: BackendAuto}
+	if problemWithWaits(out.Rollout) != "" {
+		out.Rollout = wire.RolloutSettings{}
+	}
+	if out.Rollout.ReadyTimeout.Duration == 0 {
+		out.Rollout.ReadyTimeout.Duration = defaultReadyTimeout
+	}
+	return out
+}
+
 func orElse(value *string, otherwise string) {
 	if *value == "" {
 		*value = otherwise

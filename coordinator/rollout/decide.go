@@ -151,10 +151,25 @@ func (in *Input) finished(refused []*Node) Decision {
 	case len(refused) > 0:
 		n := refused[0]
 		return Decision{Finished: true, Reason: reason.NodeRefused, Message: fmt.Sprintf("%s not touched; on %s: %s: %s", are(refused), n.Name, n.Status.Reason, n.Status.Message)}
-	case len(in.Nodes) > 0 && !in.Nodes[0].Enabled:
+	case len(in.Nodes) > 0 && in.audited() == 0:
 		return Decision{Finished: true, Reason: reason.Disabled, Message: fmt.Sprintf("%s as before", count(len(in.Nodes), "node is", "nodes are"))}
 	}
-	return Decision{Finished: true, Reason: reason.Complete, Message: fmt.Sprintf("%s audited", count(len(in.Nodes), "control-plane node is", "control-plane nodes are"))}
+	message := fmt.Sprintf("%s audited", count(in.audited(), "control-plane node is", "control-plane nodes are"))
+	if without := len(in.Nodes) - in.audited(); without > 0 {
+		message += fmt.Sprintf(", %s as before on request", count(without, "is", "are"))
+	}
+	return Decision{Finished: true, Reason: reason.Complete, Message: message}
+}
+
+// audited is the number of nodes that shall be audited.
+func (in *Input) audited() int {
+	n := 0
+	for i := range in.Nodes {
+		if in.Nodes[i].Enabled {
+			n++
+		}
+	}
+	return n
 }
 
 // turn chooses whose turn it is. A node that stumbled over an earlier plan comes first: it is the one that a new plan is

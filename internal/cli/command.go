@@ -1,5 +1,5 @@
-// Package cli is the kubectl plugin: it reads the status documents of k8s-audit-enabler and shows them to people and scripts.
-// It changes nothing in the cluster.
+// Package cli is the kubectl plugin: it reads the status documents of k8s-audit-enabler and shows them to people and scripts,
+// and asks the coordinator to pause or to revert. It changes nothing in the cluster but the request.
 package cli
 
 import (
@@ -31,14 +31,15 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "kubectl-audit_enabler",
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl audit-enabler"},
-		Short:         "See what k8s-audit-enabler does in this cluster",
+		Short:         "See what k8s-audit-enabler does in this cluster, pause it, revert nodes",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(newStatusCommand(flags, streams), newVersionCommand(streams))
+	root.AddCommand(newStatusCommand(flags, streams), newWaitCommand(flags, streams), newVersionCommand(streams))
+	root.AddCommand(newPauseCommand(flags, streams), newResumeCommand(flags, streams), newRevertCommand(flags, streams), newEnableCommand(flags, streams))
 	return root
 }
 

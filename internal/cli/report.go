@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -13,6 +14,7 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/request"
 	"k8s-audit-enabler.io/internal/wire"
 )
 
@@ -21,6 +23,10 @@ type Report struct {
 	Namespace string             `json:"namespace"`
 	Cluster   wire.ClusterStatus `json:"cluster"`
 	Nodes     []wire.NodeStatus  `json:"nodes"`
+	// Request is what is asked for beside the configuration, nil where that cannot be read.
+	Request *wire.Request `json:"request,omitempty"`
+	// pending: the cluster status does not take the request into account yet.
+	pending bool
 }
 
 // errNotInstalled says what to do where no status is found.
@@ -71,6 +77,10 @@ func gather(ctx context.Context, client typedcorev1.CoreV1Interface, namespace s
 		}
 		report.Nodes = append(report.Nodes, *node)
 	}
+	// Not everybody who may read statuses may read this, and an older coordinator does not make it.
+	if asked, err := request.Read(ctx, client.ConfigMaps(namespace)); err == nil {
+		report.Request, report.pending = &asked.Request, asked.Version != report.Cluster.Request
+	}
 	sort.Slice(report.Nodes, func(i, j int) bool { return report.Nodes[i].Node.Name < report.Nodes[j].Node.Name })
 	return report, nil
 }
@@ -91,6 +101,27 @@ func decodeNode(object *corev1.ConfigMap) (*wire.NodeStatus, error) {
 	return &node, nil
 }
 
+// request is what is asked for in words, empty where nothing is.
+func (r *Report) request() string {
+	if r.Request == nil {
+		return ""
+	}
+	var words []string
+	if r.Request.Paused {
+		words = append(words, "paused")
+	}
+	if r.Request.Uninstall != nil {
+		words = append(words, "uninstall")
+	}
+	if r.Request.RevertAll {
+		words = append(words, "all nodes reverted")
+	}
+	if nodes := r.Request.RevertNodes; len(nodes) > 0 {
+		words = append(words, "reverted: "+strings.Join(nodes, ", "))
+	}
+	return strings.Join(words, "; ")
+}
+
 // Outcome is what a report amounts to.
 type Outcome int
 
@@ -101,9 +132,11 @@ const (
 	IsStalled
 )
 
-// Outcome reads the cluster conditions. Unknown counts as not yet.
+// Outcome reads the cluster conditions. Unknown counts as not yet, and so does what was said before the request was seen.
 func (r *Report) Outcome() Outcome {
 	switch {
+	case r.pending:
+		return NotYet
 	case meta.IsStatusConditionTrue(r.Cluster.Conditions, reason.Ready):
 		return IsReady
 	case meta.IsStatusConditionTrue(r.Cluster.Conditions, reason.Stalled):

@@ -46,13 +46,9 @@ func newStatusCommand(flags *genericclioptions.ConfigFlags, streams genericioopt
 		Example: statusExample,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := flags.ToRESTConfig()
+			client, err := connect(flags)
 			if err != nil {
-				return fmt.Errorf("read kubeconfig: %w", err)
-			}
-			client, err := typedcorev1.NewForConfig(config)
-			if err != nil {
-				return fmt.Errorf("create client: %w", err)
+				return err
 			}
 			return opts.run(cmd.Context(), client, *flags.Namespace)
 		},
@@ -63,14 +59,23 @@ func newStatusCommand(flags *genericclioptions.ConfigFlags, streams genericioopt
 	return cmd
 }
 
-func (o *statusOptions) run(ctx context.Context, client typedcorev1.CoreV1Interface, asked string) error {
-	if o.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.timeout)
-		defer cancel()
+func connect(flags *genericclioptions.ConfigFlags) (typedcorev1.CoreV1Interface, error) {
+	config, err := flags.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
+	client, err := typedcorev1.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("create client: %w", err)
+	}
+	return client, nil
+}
+
+func (o *statusOptions) run(ctx context.Context, client typedcorev1.CoreV1Interface, asked string) error {
+	ctx, cancel := o.bounded(ctx)
+	defer cancel()
 	if o.watch {
-		return o.follow(ctx, client, asked)
+		return o.follow(ctx, client, asked, (*Report).Outcome)
 	}
 	report, err := read(ctx, client, asked)
 	if err != nil {
@@ -80,6 +85,14 @@ func (o *statusOptions) run(ctx context.Context, client typedcorev1.CoreV1Interf
 		return err
 	}
 	return report.Outcome().err()
+}
+
+// bounded ends with the timeout, where there is one.
+func (o *statusOptions) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if o.timeout > 0 {
+		return context.WithTimeout(ctx, o.timeout)
+	}
+	return context.WithCancel(ctx)
 }
 
 func read(ctx context.Context, client typedcorev1.CoreV1Interface, asked string) (*Report, error) {
@@ -92,7 +105,7 @@ func read(ctx context.Context, client typedcorev1.CoreV1Interface, asked string)
 
 // follow prints a line for each change and ends when there is nothing to wait for. A read that fails is no end: while a
 // single control plane restarts its apiserver, no read can succeed.
-func (o *statusOptions) follow(ctx context.Context, client typedcorev1.CoreV1Interface, asked string) error {
+func (o *statusOptions) follow(ctx context.Context, client typedcorev1.CoreV1Interface, asked string, reached func(*Report) Outcome) error {
 	start, last := o.now(), map[string]string{}
 	say := func(key, line string) error {
 		if last[key] == line {
@@ -116,7 +129,7 @@ func (o *statusOptions) follow(ctx context.Context, client typedcorev1.CoreV1Int
 					return err
 				}
 			}
-			if outcome := report.Outcome(); outcome != NotYet {
+			if outcome := reached(report); outcome != NotYet {
 				return outcome.err()
 			}
 		}
@@ -190,6 +203,9 @@ func table(out io.Writer, report *Report, wide bool, now time.Time) error {
 	}
 	if text := headline(report); text != "" {
 		fmt.Fprintf(out, "Status:        %s\n", text)
+	}
+	if text := report.request(); text != "" {
+		fmt.Fprintf(out, "Asked for:     %s\n", text)
 	}
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 8, 3, ' ', 0)

@@ -28,6 +28,8 @@ const (
 const (
 	// ConfigInvalid: the audit-enabler-config document cannot be read, or a value in it cannot be used.
 	ConfigInvalid = "ConfigInvalid"
+	// RequestInvalid: the audit-enabler-request document cannot be read or carried out, so it is not known what was asked for.
+	RequestInvalid = "RequestInvalid"
 	// PolicyInvalid: the audit policy would stop an apiserver from starting; the message has the field and the line.
 	PolicyInvalid = "PolicyInvalid"
 	// SinkNotFound: the sink's Service does not exist; it is watched for.
@@ -138,6 +140,8 @@ const (
 	EtcdUnhealthy = "EtcdUnhealthy"
 	// PolicyRejected: the apiserver did not accept the audit policy file and exited; rolled back.
 	PolicyRejected = "PolicyRejected"
+	// NotCommitted: the agent did not return to complete the change, so the host itself took it back; tried again later.
+	NotCommitted = "NotCommitted"
 	// WatchdogNotArmed: what would take a change back without the agent cannot be set up on this host, so nothing is changed.
 	WatchdogNotArmed = "WatchdogNotArmed"
 	// Rehearsing: the new configuration runs as a second apiserver beside the one in use, which is not touched.

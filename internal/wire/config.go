@@ -11,6 +11,8 @@ type Config struct {
 
 	// Release is the Helm release's name; with the namespace it tells two installations in one cluster apart.
 	Release string `json:"release"`
+	// Generation is the Helm release's revision. It grows with every upgrade, so that an uninstall's request ends with the next.
+	Generation int64 `json:"generation,omitempty"`
 	// Enabled false means: take our settings out of every apiserver again.
 	Enabled bool `json:"enabled"`
 	// Paused true means: report, but give no permit.

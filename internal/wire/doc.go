@@ -8,4 +8,6 @@
 //	audit-plan-<node>       Plan           written by coordinator  read by that node's agent
 //	audit-status-<node>     NodeStatus     written by that agent   read by the coordinator and users
 //	audit-enabler-status    ClusterStatus  written by coordinator  read by users and GitOps health checks
+//	audit-enabler-request   Request        written by the CLI and  read by the coordinator, which makes it empty
+//	                                       by an uninstall
 package wire

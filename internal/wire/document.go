@@ -19,6 +19,7 @@ const (
 	KindPlan          = "Plan"
 	KindNodeStatus    = "NodeStatus"
 	KindClusterStatus = "ClusterStatus"
+	KindRequest       = "Request"
 )
 
 // ErrNoDocument says that a ConfigMap has no document yet. It is not a fault: the coordinator creates status ConfigMaps
@@ -33,7 +34,7 @@ type TypeMeta struct {
 
 // Document is any of this package's documents.
 type Document interface {
-	*Config | *Plan | *NodeStatus | *ClusterStatus
+	*Config | *Plan | *NodeStatus | *ClusterStatus | *Request
 	typeMeta() *TypeMeta
 }
 

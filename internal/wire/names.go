@@ -9,6 +9,7 @@ import (
 const (
 	ConfigName        = "audit-enabler-config"
 	ClusterStatusName = "audit-enabler-status"
+	RequestName       = "audit-enabler-request"
 )
 
 const (

@@ -85,6 +85,8 @@ type ClusterStatus struct {
 	Sink string `json:"sink,omitempty"`
 	// Revision is the one that all nodes shall have; with mixed versions the newest node's.
 	Revision string `json:"revision,omitempty"`
+	// Request is the resourceVersion of the request that this status takes into account; empty where there is none.
+	Request string `json:"request,omitempty"`
 	// Fence is the highest permit given so far. Numbers go on from here although the plans that held them are gone.
 	Fence      int64              `json:"fence,omitempty"`
 	Nodes      []NodeSummary      `json:"nodes,omitempty"`

@@ -241,8 +241,8 @@ type Space struct {
 	Bytes uint64
 	// Inodes are free inodes; the largest number where the file system makes them as needed.
 	Inodes uint64
-	// ReadOnly is set where nothing can be written at all.
-	ReadOnly bool
+	// ReadOnly is set where nothing can be written at all, NoExec where no program can be run from.
+	ReadOnly, NoExec bool
 }
 
 // Free reports the free space of the file system that an existing path is on.
@@ -269,7 +269,9 @@ func space(fd int) (Space, error) {
 	if err := unix.Fstatfs(fd, &st); err != nil {
 		return Space{}, err
 	}
-	free := Space{Bytes: st.Bavail * uint64(st.Bsize), Inodes: st.Ffree, ReadOnly: st.Flags&unix.ST_RDONLY != 0}
+	free := Space{
+		Bytes: st.Bavail * uint64(st.Bsize), Inodes: st.Ffree, ReadOnly: st.Flags&unix.ST_RDONLY != 0, NoExec: st.Flags&unix.ST_NOEXEC != 0,
+	}
 	if st.Files == 0 {
 		free.Inodes = math.MaxUint64
 	}

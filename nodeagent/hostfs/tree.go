@@ -234,5 +234,10 @@ func (f *FS) flock(name string) (*Lock, error) {
 		}
 		return nil, err
 	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Nlink == 0 {
+		_ = unix.Close(fd)
+		return nil, errors.Join(ErrLocked, err) // who held it has removed it meanwhile; the next one to ask makes another
+	}
 	return &Lock{file: os.NewFile(uintptr(fd), name)}, nil
 }

@@ -51,8 +51,41 @@ func (f *FS) PreserveFrom(name string) (WriteOptions, error) {
 // old file is as it was and the dot-file is gone. An error that wraps [ErrNotDurable] came after the rename: the new
 // content is in place, but may not survive a power cut.
 func (f *FS) WriteFileAtomic(name string, data []byte, opts WriteOptions) error {
-	if err := f.writeAtomic(name, data, opts); err != nil {
+	if err := f.writeAtomic(name, content{bytes.NewReader(data), int64(len(data))}, opts); err != nil {
 		return fmt.Errorf("write %q: %w", name, err)
+	}
+	return nil
+}
+
+// CopyFileAtomic is [FS.WriteFileAtomic] for a content that is too large to be held in memory.
+func (f *FS) CopyFileAtomic(name string, from io.ReaderAt, size int64, opts WriteOptions) error {
+	if err := f.writeAtomic(name, content{from, size}, opts); err != nil {
+		return fmt.Errorf("copy to %q: %w", name, err)
+	}
+	return nil
+}
+
+// content is what a file shall hold.
+type content struct {
+	from io.ReaderAt
+	size int64
+}
+
+// chunk is how much of a content is held in memory at once.
+const chunk = 256 << 10
+
+// each calls do with one part of the content after the other.
+func (c content) each(do func(part []byte, at int64) error) error {
+	buffer := make([]byte, min(chunk, c.size))
+	for at := int64(0); at < c.size; {
+		part := buffer[:min(chunk, c.size-at)]
+		if n, err := c.from.ReadAt(part, at); n < len(part) {
+			return fmt.Errorf("read content at %d: %w", at, errors.Join(io.ErrUnexpectedEOF, err))
+		}
+		if err := do(part, at); err != nil {
+			return err
+		}
+		at += int64(len(part))
 	}
 	return nil
 }
@@ -60,7 +93,7 @@ func (f *FS) WriteFileAtomic(name string, data []byte, opts WriteOptions) error 
 // ErrNotDurable marks a change that is visible but was not confirmed to be on the disk.
 var ErrNotDurable = errors.New("change is not known to be durable")
 
-func (f *FS) writeAtomic(name string, data []byte, opts WriteOptions) error {
+func (f *FS) writeAtomic(name string, data content, opts WriteOptions) error {
 	prefix := opts.TempPrefix
 	if prefix == "" {
 		prefix = "."
@@ -91,7 +124,7 @@ func (f *FS) writeAtomic(name string, data []byte, opts WriteOptions) error {
 }
 
 // writeTemp makes a complete and durable file, or none.
-func (f *FS) writeTemp(dirfd int, temp string, data []byte, opts WriteOptions) error {
+func (f *FS) writeTemp(dirfd int, temp string, data content, opts WriteOptions) error {
 	fd, err := f.ops.Create(dirfd, temp, 0o600)
 	if err != nil {
 		return fmt.Errorf("create temporary file: %w", err)
@@ -106,7 +139,7 @@ func (f *FS) writeTemp(dirfd int, temp string, data []byte, opts WriteOptions) e
 	return nil
 }
 
-func (f *FS) fill(fd int, data []byte, opts WriteOptions) error {
+func (f *FS) fill(fd int, data content, opts WriteOptions) error {
 	if opts.Owner != nil {
 		if err := f.ops.Chown(fd, opts.Owner.UID, opts.Owner.GID); err != nil {
 			return fmt.Errorf("set owner: %w", err)
@@ -120,6 +153,16 @@ func (f *FS) fill(fd int, data []byte, opts WriteOptions) error {
 			return fmt.Errorf("set SELinux label: %w", err)
 		}
 	}
+	if err := data.each(func(part []byte, _ int64) error { return f.writeAll(fd, part) }); err != nil {
+		return err
+	}
+	if err := f.ops.Sync(fd); err != nil {
+		return fmt.Errorf("sync temporary file: %w", err)
+	}
+	return f.compare(fd, data)
+}
+
+func (f *FS) writeAll(fd int, data []byte) error {
 	for rest := data; len(rest) > 0; {
 		n, err := f.ops.Write(fd, rest)
 		if err != nil {
@@ -130,30 +173,45 @@ func (f *FS) fill(fd int, data []byte, opts WriteOptions) error {
 		}
 		rest = rest[n:]
 	}
-	if err := f.ops.Sync(fd); err != nil {
-		return fmt.Errorf("sync temporary file: %w", err)
-	}
-	return f.compare(fd, data)
+	return nil
 }
 
 // compare reads the file back.
-func (f *FS) compare(fd int, data []byte) error {
-	got := make([]byte, len(data)+1)
+func (f *FS) compare(fd int, data content) error {
+	got := make([]byte, min(chunk, data.size)+1)
+	err := data.each(func(part []byte, at int64) error {
+		read, err := f.readAt(fd, got[:len(part)], at)
+		if err == nil && !bytes.Equal(got[:read], part) {
+			err = ErrReadBack
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	switch more, err := f.readAt(fd, got[:1], data.size); {
+	case err != nil:
+		return err
+	case more > 0:
+		return ErrReadBack
+	}
+	return nil
+}
+
+// readAt reads until p is full or the file ends.
+func (f *FS) readAt(fd int, p []byte, at int64) (int, error) {
 	read := 0
-	for read < len(got) {
-		n, err := f.ops.ReadAt(fd, got[read:], int64(read))
+	for read < len(p) {
+		n, err := f.ops.ReadAt(fd, p[read:], at+int64(read))
 		if err != nil {
-			return fmt.Errorf("read back: %w", err)
+			return read, fmt.Errorf("read back: %w", err)
 		}
 		if n == 0 {
 			break
 		}
 		read += n
 	}
-	if !bytes.Equal(got[:read], data) {
-		return ErrReadBack
-	}
-	return nil
+	return read, nil
 }
 
 // discard removes a temporary file that will not be used.

@@ -95,6 +95,22 @@ func (f *FS) BootID() (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
+// Unit is the systemd service that a process belongs to, by the last component of its control group's path.
+func (f *FS) Unit(pid int) (string, error) {
+	text, err := os.ReadFile(filepath.Join(f.root, strconv.Itoa(pid), "cgroup"))
+	if err != nil {
+		return "", fmt.Errorf("find unit of process %d: %w", pid, err)
+	}
+	for line := range strings.Lines(string(text)) {
+		for part := range strings.SplitSeq(strings.TrimSpace(line), "/") {
+			if strings.HasSuffix(part, ".service") {
+				return part, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("find unit of process %d: it belongs to no service", pid)
+}
+
 // read returns nil where the process is another program.
 func (f *FS) read(pid int, boot time.Time, name string) (*Process, error) {
 	dir := filepath.Join(f.root, strconv.Itoa(pid))

@@ -1,8 +1,9 @@
-// Package systemd asks the host's systemd about its units. It exists so that a failure can be told from its cause: an
-// apiserver that does not come back because the kubelet is not running is another problem than one that crashes.
+// Package systemd speaks with the host's systemd. It exists for two things: to tell a failure from its cause (an apiserver
+// that does not come back because the kubelet is not running is another problem than one that crashes), and to have the
+// host itself run what must outlive the agent.
 //
 // It talks to systemd's private socket directly, which works without a D-Bus daemon and from a pod that sees the host's
-// file tree. It only reads.
+// file tree. It changes no unit but those it is given.
 package systemd
 
 import (
@@ -30,7 +31,11 @@ var (
 // privateSocket is where systemd listens for root without a bus.
 const privateSocket = "run/systemd/private"
 
-const timeout = 5 * time.Second
+const (
+	timeout = 5 * time.Second
+	// jobTimeout is for what systemd does, not only says: on a host with many units a reload takes seconds.
+	jobTimeout = 30 * time.Second
+)
 
 // Client asks the host's systemd. It holds no connection between calls.
 type Client struct {

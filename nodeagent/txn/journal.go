@@ -86,6 +86,8 @@ type Entry struct {
 	Notes []string `json:"notes,omitempty"`
 	// BootID is the host's boot during which the entry was last written.
 	BootID string `json:"bootID,omitempty"`
+	// Uptime is how long that boot had lasted then: unlike Time it does not jump with the clock.
+	Uptime time.Duration `json:"uptime,omitempty"`
 	// Fault is why it is rolled back.
 	Fault *Fault    `json:"fault,omitempty"`
 	Time  time.Time `json:"time"`

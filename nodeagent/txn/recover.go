@@ -72,7 +72,7 @@ func (r *Runner) sweep(ctx context.Context, j *Journal) (Outcome, error) {
 	if err := j.save(r.Host); err != nil {
 		return Outcome{}, err
 	}
-	r.disarm(ctx)
+	r.disarm(ctx, j)
 	return Outcome{}, nil
 }
 
@@ -125,6 +125,7 @@ func (r *Runner) Forget(ctx context.Context) error {
 		return fmt.Errorf("remove leftovers: %w", err)
 	}
 	r.clear()
+	r.disarm(ctx, j)
 	r.Log.InfoContext(ctx, "Removed what was left of our files")
 	return nil
 }

@@ -153,6 +153,8 @@ type diary struct {
 	lines []string
 }
 
+func (g guardDog) Uninstall(ctx context.Context) error { return g.Disarm(ctx) }
+
 func (d *diary) add(line string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -62,6 +62,8 @@ type Runner struct {
 	Explain func(lines []string) string
 	// BootID names the host's current boot; empty where it cannot be known.
 	BootID string
+	// Uptime is the time since that boot, suspended time included; nil where it cannot be known.
+	Uptime func() time.Duration
 	Log    *slog.Logger
 	// Timing is how often and how long things are looked at; zero values mean the defaults.
 	Timing Timing
@@ -197,6 +199,9 @@ func (r *Runner) begin(ctx context.Context, j *Journal, c Change) (Outcome, erro
 func (r *Runner) advance(j *Journal, s State) error {
 	j.Open.State = s
 	j.Open.BootID = r.BootID
+	if r.Uptime != nil {
+		j.Open.Uptime = r.Uptime()
+	}
 	j.Open.Time = time.Now().UTC()
 	if err := j.save(r.Host); err != nil {
 		return err
@@ -273,6 +278,6 @@ func (r *Runner) end(ctx context.Context, j *Journal, s State) {
 		return
 	}
 	if j.Leftover == "" {
-		r.disarm(ctx)
+		r.disarm(ctx, j)
 	}
 }

@@ -2,7 +2,9 @@ package txn
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"k8s-audit-enabler.io/internal/reason"
 )
@@ -13,8 +15,10 @@ type Watchdog interface {
 	// Arm returns once the watchdog is certain to run, also after a reboot. It is called before the first file enters the
 	// manifest's directory; an error means that nothing may enter it.
 	Arm(ctx context.Context) error
-	// Disarm takes it away again. It is called once no transaction is open; what it leaves behind expires by itself.
+	// Disarm is called once no transaction is open. What it leaves behind does nothing until it is armed again.
 	Disarm(ctx context.Context) error
+	// Uninstall disarms it and leaves nothing behind. It is called once nothing of ours is on the host.
+	Uninstall(ctx context.Context) error
 }
 
 // Mode says how much is asked of a step that not every host can do.
@@ -152,23 +156,31 @@ func (r *Runner) endRehearsal(ctx context.Context, e *Entry, drain bool) error {
 			r.Log.WarnContext(ctx, "Redirect not removed; it expires by itself", "error", err)
 		}
 	}
-	if e.Rehearsal == "" || r.Rehearsal == nil {
+	if e.Rehearsal == "" {
 		return nil
 	}
-	if err := r.Rehearsal.Remove(ctx, e.Rehearsal, drain); err != nil {
+	remove := func() error { return r.Rehearsal.Remove(ctx, e.Rehearsal, drain) }
+	if r.Rehearsal == nil { // without its manifest the kubelet ends it
+		remove = func() error { return r.Host.Remove(e.Rehearsal) }
+	}
+	if err := remove(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove rehearsal: %w", err)
 	}
 	e.Rehearsal = ""
 	return nil
 }
 
-// disarm is for a transaction that has ended.
-func (r *Runner) disarm(ctx context.Context) {
+// disarm is for a host on which no transaction is open.
+func (r *Runner) disarm(ctx context.Context, j *Journal) {
 	if r.Watchdog == nil {
 		return
 	}
 	r.arming.Wait()
-	if err := r.Watchdog.Disarm(ctx); err != nil {
+	do := r.Watchdog.Disarm
+	if j.Live == nil {
+		do = r.Watchdog.Uninstall
+	}
+	if err := do(ctx); err != nil {
 		r.Log.WarnContext(ctx, "Watchdog not disarmed; it ends by itself", "error", err)
 	}
 }

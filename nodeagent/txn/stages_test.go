@@ -48,6 +48,12 @@ func (s *stages) Disarm(context.Context) error {
 	return nil
 }
 
+func (s *stages) Uninstall(context.Context) error {
+	s.note("uninstall")
+	s.armed = false
+	return nil
+}
+
 func (s *stages) Path(Change) string { return rehearsalPath }
 
 func (s *stages) Run(ctx context.Context, _ Change) (*Rehearsed, *Fault, error) {
@@ -129,17 +135,17 @@ func TestAChangeGoesThroughItsStagesInOrder(t *testing.T) {
 		},
 		"a new apiserver that fails is rolled back behind the redirect": {
 			behave: crashes,
-			want:   []string{"arm old", "rehearse old", "redirect old", "direct old", "remove old", "disarm old"},
+			want:   []string{"arm old", "rehearse old", "redirect old", "direct old", "remove old", "uninstall old"},
 			result: ResultRolledBack, why: reason.CrashLooping, failed: true,
 		},
 		"a rehearsal that crashes is the end of it": {
 			stages: stages{fault: crashed},
-			want:   []string{"arm old", "rehearse old", "direct old", "remove old", "disarm old"},
+			want:   []string{"arm old", "rehearse old", "direct old", "remove old", "uninstall old"},
 			result: ResultAborted, why: reason.CrashLooping, failed: true,
 		},
 		"a sink that cannot be reached may be reached later": {
 			stages: stages{fault: unreachable},
-			want:   []string{"arm old", "rehearse old", "direct old", "remove old", "disarm old"},
+			want:   []string{"arm old", "rehearse old", "direct old", "remove old", "uninstall old"},
 			result: ResultAborted, why: reason.SinkUnreachable,
 		},
 		"a host that cannot rehearse is changed with a plain restart": {
@@ -150,7 +156,7 @@ func TestAChangeGoesThroughItsStagesInOrder(t *testing.T) {
 		},
 		"a host that cannot rehearse but must is not changed": {
 			stages: stages{fault: impossible}, change: func(c *Change) { c.Rehearse = ModeAlways },
-			want:   []string{"arm old", "rehearse old", "direct old", "disarm old"},
+			want:   []string{"arm old", "rehearse old", "direct old", "uninstall old"},
 			result: ResultAborted, why: reason.RehearsalNotPossible,
 		},
 		"a kernel that cannot redirect means a plain restart": {
@@ -166,7 +172,7 @@ func TestAChangeGoesThroughItsStagesInOrder(t *testing.T) {
 		},
 		"without a watchdog nothing enters the directory": {
 			stages: stages{armErr: errors.New("noexec")},
-			want:   []string{"arm old", "direct old", "disarm old"},
+			want:   []string{"arm old", "direct old", "uninstall old"},
 			result: ResultAborted, why: reason.WatchdogNotArmed,
 		},
 	}

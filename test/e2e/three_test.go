@@ -14,13 +14,14 @@ import (
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/test/e2e/stage"
+	"k8s-audit-enabler.io/test/receiver"
 )
 
 // TestThreeControlPlanes is a release on three stacked control planes behind a load balancer, none of whose users may
 // notice anything.
 func TestThreeControlPlanes(t *testing.T) {
 	s := play(t, stage.Options{Nodes: 3, QuickRestarts: true})
-	pace := stage.Values{"rollout": stage.Values{"sinkDebounce": "15s"}}
+	pace := stage.Values{"rollout": stage.Values{"sinkDebounce": "15s"}, "agent": stage.Values{"canaryInterval": "15s"}}
 	var revision string
 
 	t.Run("enabling goes on by itself once the sink's Service is there, restarts each apiserver once, one at a time, and no request fails", func(t *testing.T) {
@@ -62,6 +63,7 @@ func TestThreeControlPlanes(t *testing.T) {
 		begin := time.Now()
 		manifests := s.manifests(t)
 		must(t, s.RemoveSink(within(t, time.Minute)))
+		must(t, s.Receiver.Set(receiver.Refuse)) // a connection that stands outlives the Service
 		s.reason(t, reason.SinkVanished)
 		node := s.Nodes()[0]
 		err := stage.Until(within(t, 3*time.Minute), "node "+node+" says that its events do not flow", func(ctx ctx) (bool, error) {
@@ -78,6 +80,7 @@ func TestThreeControlPlanes(t *testing.T) {
 			t.Errorf("manifests (-before +after):\n%s", diff)
 		}
 		s.restarts(t, begin, 0)
+		must(t, s.Receiver.Set(receiver.Accept))
 		must(t, s.ServeSink(within(t, time.Minute), "10.96.77.1"))
 		s.ready(t, decision)
 		s.restarts(t, begin, 0)

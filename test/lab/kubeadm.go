@@ -59,6 +59,12 @@ type (
 		CgroupDriver string `json:"cgroupDriver"`
 		FailSwapOn   bool   `json:"failSwapOn"`
 		FailCgroupV1 bool   `json:"failCgroupV1"`
+		// FeatureGates and CrashLoopBackOff shorten the wait before a container is started again.
+		FeatureGates     map[string]bool   `json:"featureGates,omitempty"`
+		CrashLoopBackOff *crashLoopBackOff `json:"crashLoopBackOff,omitempty"`
+	}
+	crashLoopBackOff struct {
+		MaxContainerRestartPeriod string `json:"maxContainerRestartPeriod"`
 	}
 	joinConfiguration struct {
 		typeMeta
@@ -116,11 +122,17 @@ func (l *Lab) initConfig(h *Host) ([]byte, error) {
 				ExtraVolumes: l.opts.APIServerVolumes,
 			},
 		},
-		kubeletConfiguration{
-			typeMeta:     typeMeta{"kubelet.config.k8s.io/v1beta1", "KubeletConfiguration"},
-			CgroupDriver: "cgroupfs",
-		},
+		l.kubeletConfig(),
 	)
+}
+
+func (l *Lab) kubeletConfig() kubeletConfiguration {
+	config := kubeletConfiguration{typeMeta: typeMeta{"kubelet.config.k8s.io/v1beta1", "KubeletConfiguration"}, CgroupDriver: "cgroupfs"}
+	if l.opts.RestartPeriod > 0 {
+		config.FeatureGates = map[string]bool{"KubeletCrashLoopBackOffMax": true}
+		config.CrashLoopBackOff = &crashLoopBackOff{l.opts.RestartPeriod.String()}
+	}
+	return config
 }
 
 // joinConfig is kubeadm's configuration for every further host.

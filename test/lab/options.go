@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
 	"k8s-audit-enabler.io/test/lab/parts"
 )
@@ -28,6 +29,9 @@ type Options struct {
 	// APIServerArgs and APIServerVolumes go into kubeadm's ClusterConfiguration, so into the manifest of every apiserver.
 	APIServerArgs    []Arg
 	APIServerVolumes []HostPath
+	// RestartPeriod, unless zero, is the longest time after which a kubelet starts a container again that has ended, however
+	// often it has. The kubelet's own is 5 min.
+	RestartPeriod time.Duration
 	// BeforeInit is called for every host that has booted, before kubeadm runs there: to put files in place.
 	BeforeInit func(*Host) error
 	// Log gets one line for each step with the time since the lab was opened; nil for none.

@@ -25,8 +25,8 @@ type Options struct {
 	// QuickRestarts lets the apiservers give up open watches after 2 s instead of 30 s when they end, which takes half a
 	// minute off every restart. What a kubeadm user has is the default, false.
 	QuickRestarts bool
-	// KubernetesVersion is the control planes'; empty for the lab's default.
-	KubernetesVersion string
+	// PatientKubelet lets the kubelet start a container that ended again within seconds, however often it has ended.
+	PatientKubelet bool
 	// Second puts the stage beside another one on this machine.
 	Second bool
 	// Dir is a folder for files of the stage.
@@ -121,33 +121,18 @@ func (s *Stage) Join(ctx context.Context, name string) error {
 	return s.loadImages(ctx)
 }
 
-// Reboot cuts a host's power and boots it again. It returns when the host's services are started; its pods come later.
-func (s *Stage) Reboot(ctx context.Context, node string) error {
-	h := s.find(node).Host
-	if err := errors.Join(h.Kill(ctx), h.Start(ctx)); err != nil {
-		return fmt.Errorf("reboot: %w", err)
+// PowerCut ends a host at once, with its disk as it is, and boots it again.
+func (s *Stage) PowerCut(ctx context.Context, node string) error {
+	h := s.find(node)
+	if err := h.Kill(ctx); err != nil {
+		return err
+	}
+	if err := h.Start(ctx); err != nil {
+		return err
 	}
 	var err error
 	s.hosts, err = runningHosts(s.Lab)
 	return err
-}
-
-// Kubeadm runs kubeadm on a host and returns what it said, its complaints included.
-func (s *Stage) Kubeadm(ctx context.Context, node string, args ...string) (string, error) {
-	cmd, err := s.find(node).Command(ctx, append([]string{"kubeadm"}, args...)...)
-	if err != nil {
-		return "", err
-	}
-	said, err := cmd.CombinedOutput()
-	if err != nil {
-		return string(said), fmt.Errorf("run kubeadm %s on %s: %w: %s", args[0], node, err, said)
-	}
-	return string(said), nil
-}
-
-// InstallKubernetes gives a host the programs and images of another version, as an upgrade's packages do.
-func (s *Stage) InstallKubernetes(ctx context.Context, node, version string) error {
-	return s.find(node).Install(ctx, version)
 }
 
 // Close takes everything down: the receiver and the lab.

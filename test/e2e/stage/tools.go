@@ -52,9 +52,12 @@ func (s *Stage) labValues() Values {
 const quickRestarts = 2 * time.Second
 
 func labOptions(o Options) lab.Options {
-	options := lab.Options{Log: lines(o.Log), KubernetesVersion: o.KubernetesVersion}
+	options := lab.Options{Log: lines(o.Log)}
 	if o.QuickRestarts {
 		options.APIServerArgs = []lab.Arg{{Name: "shutdown-watch-termination-grace-period", Value: quickRestarts.String()}}
+	}
+	if o.PatientKubelet {
+		options.RestartPeriod = time.Second
 	}
 	if o.Second {
 		options.Root, options.Bridge = "/var/lib/k8s-audit-enabler-lab-second", "auditlab9"

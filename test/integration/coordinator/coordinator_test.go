@@ -192,8 +192,8 @@ func (c *cluster) owned(t *testing.T) {
 			t.Errorf("%s is owned by %v", object.GetName(), owners)
 		}
 	}
-	if len(objects) != 7 {
-		t.Errorf("%d documents, want 3 plans, 3 statuses and the cluster's", len(objects))
+	if len(objects) != 8 {
+		t.Errorf("%d documents, want 3 plans, 3 statuses, the cluster's and the request", len(objects))
 	}
 	for _, rule := range role.Rules {
 		if len(rule.ResourceNames) != 3 {

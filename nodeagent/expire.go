@@ -1,0 +1,143 @@
+package nodeagent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"k8s-audit-enabler.io/nodeagent/apiserver"
+	"k8s-audit-enabler.io/nodeagent/cri"
+	"k8s-audit-enabler.io/nodeagent/health"
+	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/procfs"
+	"k8s-audit-enabler.io/nodeagent/systemd"
+	"k8s-audit-enabler.io/nodeagent/txn"
+	"k8s-audit-enabler.io/nodeagent/watchdog"
+)
+
+// Watch is one look of the watchdog, on the bare host or below hostRoot: it ends a change that nobody has completed, and
+// stops its own timer where none is open. It returns nil where there is nothing to do, or not yet.
+func Watch(ctx context.Context, hostRoot string, log *slog.Logger) error {
+	host := hostfs.New(hostRoot)
+	if err := CheckHostRoot(host); err != nil {
+		return err
+	}
+	w, err := newWatch(ctx, host, hostRoot, log)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	err = w.look(ctx)
+	if errors.Is(err, hostfs.ErrLocked) {
+		return nil // an agent is at work
+	}
+	return err
+}
+
+type watch struct {
+	runner *txn.Runner
+	log    *slog.Logger
+	close  func()
+}
+
+func newWatch(ctx context.Context, host *hostfs.FS, hostRoot string, log *slog.Logger) (*watch, error) {
+	proc := procfs.New("")
+	bootID, err := proc.BootID()
+	if err != nil {
+		return nil, err
+	}
+	kubelet := &hostKubelet{host: host, proc: proc}
+	if _, err := kubelet.StaticPodPath(ctx); err != nil {
+		log.WarnContext(ctx, "Kubelet's settings not known", "error", err)
+	}
+	runtimes := cri.New(cri.Config{HostRoot: hostRoot, KubeletEndpoint: kubelet.runtimeEndpoint})
+	return &watch{
+		runner: &txn.Runner{
+			Host: host, Runtime: &runtime{cri: runtimes, proc: proc, host: host, log: log},
+			BootID: bootID, Uptime: uptime, Log: log, Explain: health.ExitReason,
+			Kubelet:  kubeletUnit{proc: proc, host: host, systemd: systemd.New(hostRoot)},
+			Watchdog: newWatchdog(host, hostRoot),
+		},
+		log: log, close: func() { _ = runtimes.Close() },
+	}, nil
+}
+
+func newWatchdog(host *hostfs.FS, hostRoot string) *watchdog.Systemd {
+	return &watchdog.Systemd{Host: host, Executable: "/proc/self/exe", Units: systemd.New(hostRoot)}
+}
+
+func (w *watch) look(ctx context.Context) error {
+	idle, err := w.runner.Idle(ctx)
+	if err != nil || idle {
+		return err
+	}
+	j, err := txn.LoadJournal(w.runner.Host)
+	if err != nil {
+		return err
+	}
+	var crashed *txn.Instance
+	if j.Open != nil {
+		w.runner.Health = w.serving(j.Open.Manifest)
+		instances, err := w.runner.Runtime.Instances(ctx)
+		if err != nil {
+			w.log.WarnContext(ctx, "Container runtime not asked", "error", err)
+		}
+		v := watchdog.Decide(watchdog.Sight{Entry: j.Open, BootID: w.runner.BootID, Uptime: uptime(), Instances: instances})
+		w.log.InfoContext(ctx, "A change is open and no agent at work", "state", j.Open.State, "expire", v.Expire, "because", v.Because)
+		if !v.Expire {
+			return nil
+		}
+		crashed = v.Crashed
+	}
+	outcome, err := w.runner.Expire(ctx, crashed)
+	if err == nil && outcome.Result == txn.ResultStuck {
+		err = fmt.Errorf("take change back: %s: %s", outcome.Fault.Reason, outcome.Fault.Message)
+	}
+	return err
+}
+
+// serving is where the apiserver of a manifest listens: the old one and the new one at the same address. Of a manifest that
+// is about to be put back it may be the default.
+func (w *watch) serving(manifest string) watchdog.Serving {
+	data, err := w.runner.Host.ReadFile(manifest, maxSmallFile)
+	if err != nil {
+		return watchdog.Serving{Address: health.Address("", "")}
+	}
+	m, err := apiserver.ParseManifest(data)
+	if err != nil {
+		return watchdog.Serving{Address: health.Address("", "")}
+	}
+	args := m.Args()
+	return watchdog.Serving{Address: health.Address(args.BindAddress(), fmt.Sprint(args.SecurePort()))}
+}
+
+// uptime is the time since the host's boot, suspended time included.
+func uptime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
+}
+
+// kubeletUnit implements [txn.Kubelet].
+type kubeletUnit struct {
+	proc    *procfs.FS
+	host    *hostfs.FS
+	systemd *systemd.Client
+}
+
+// Restart implements [txn.Kubelet]. A kubelet that does not run is started by it.
+func (k kubeletUnit) Restart(ctx context.Context) error {
+	unit := "kubelet.service"
+	if found, err := k.proc.Kubelet(smallFiles{k.host}); err == nil {
+		if name, err := k.proc.Unit(found.PID); err == nil {
+			unit = name
+		}
+	}
+	return k.systemd.Restart(ctx, unit)
+}
