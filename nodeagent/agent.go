@@ -220,7 +220,8 @@ func (a *agent) withoutPlan(ctx context.Context, j *txn.Journal) bool {
 	return false
 }
 
-// hold refuses a change for which the host has no room, and leaves one alone that failed a moment ago.
+// hold refuses a change for which the host has no room, and leaves one alone that failed a moment ago or that would fall into
+// an upgrade.
 func (a *agent) hold(s step, j *txn.Journal) step {
 	if a.retry.revision != a.plan.Revision && s.action != actRecover {
 		a.retry = retry{}
@@ -229,6 +230,12 @@ func (a *agent) hold(s step, j *txn.Journal) step {
 		shown := a.retry.shown
 		shown.action = actNothing
 		return shown
+	}
+	if s.action == actChange {
+		if program := a.observer.upgrade.program(); program != "" {
+			a.again = lookAgain
+			return step{action: actNothing, phase: wire.PhasePending, reason: reason.UpgradeRunning, message: busy(program)}
+		}
 	}
 	if s.change == nil || s.change.Kind != txn.KindApply || j.Open != nil {
 		return s

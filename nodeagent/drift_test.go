@@ -293,6 +293,24 @@ func TestAnUpgradeIsWaitedForAndThenNeedsAPermit(t *testing.T) {
 	})
 }
 
+func TestNoChangeFallsIntoAnUpgradeThatIsAboutToBegin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		original, kubeadm := n.get(manifestPath), "kubeadm upgrade"
+		n.upgrade = func() string { n.mu.Lock(); defer n.mu.Unlock(); return kubeadm }
+		defer n.start()()
+		n.say(testPlan(t, nil))
+		time.Sleep(time.Minute)
+		if n.wants(wire.PhasePending, reason.UpgradeRunning); n.get(manifestPath) != original {
+			t.Error("the manifest was changed beside a running upgrade")
+		}
+		n.do(func() { kubeadm = "" })
+		time.Sleep(30 * time.Second)
+		n.wants(wire.PhaseApplied, reason.Live)
+	})
+}
+
 func TestAlone(t *testing.T) {
 	t.Parallel()
 	old := txn.Instance{ID: "old", Revision: "r1", Ready: true, Running: true}

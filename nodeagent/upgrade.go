@@ -47,8 +47,8 @@ func (w *upgradeWatch) unsettled(ctx context.Context, m staticpod.Manifest, now 
 }
 
 func (w *upgradeWatch) unrest(ctx context.Context, m staticpod.Manifest) string {
-	if program := w.atWork(); program != "" {
-		return program + " is at work on this node; our settings follow when it has ended"
+	if program := w.program(); program != "" {
+		return busy(program)
 	}
 	instances, err := w.runtime.Instances(ctx)
 	if err != nil {
@@ -63,6 +63,18 @@ func (w *upgradeWatch) unrest(ctx context.Context, m staticpod.Manifest) string 
 		return "the upgraded apiserver is not ready yet"
 	}
 	return ""
+}
+
+// program names a program that is upgrading this node, also before it has touched the manifest; empty for none.
+func (w *upgradeWatch) program() string {
+	if w == nil {
+		return ""
+	}
+	return w.atWork()
+}
+
+func busy(program string) string {
+	return program + " is at work on this node; our settings follow when it has ended"
 }
 
 // alone reports whether an apiserver with this revision annotation runs, and no other.

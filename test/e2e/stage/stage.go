@@ -27,6 +27,8 @@ type Options struct {
 	QuickRestarts bool
 	// PatientKubelet lets the kubelet start a container that ended again within seconds, however often it has ended.
 	PatientKubelet bool
+	// KubernetesVersion is the control planes'; empty for the lab's default.
+	KubernetesVersion string
 	// Second puts the stage beside another one on this machine.
 	Second bool
 	// Dir is a folder for files of the stage.
@@ -133,6 +135,24 @@ func (s *Stage) PowerCut(ctx context.Context, node string) error {
 	var err error
 	s.hosts, err = runningHosts(s.Lab)
 	return err
+}
+
+// Kubeadm runs kubeadm on a host and returns what it said, its complaints included.
+func (s *Stage) Kubeadm(ctx context.Context, node string, args ...string) (string, error) {
+	cmd, err := s.find(node).Command(ctx, append([]string{"kubeadm"}, args...)...)
+	if err != nil {
+		return "", err
+	}
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(said), fmt.Errorf("run kubeadm %s on %s: %w: %s", args[0], node, err, said)
+	}
+	return string(said), nil
+}
+
+// InstallKubernetes gives a host the programs and images of another version, as an upgrade's packages do.
+func (s *Stage) InstallKubernetes(ctx context.Context, node, version string) error {
+	return s.find(node).Install(ctx, version)
 }
 
 // Close takes everything down: the receiver and the lab.

@@ -52,7 +52,7 @@ func (s *Stage) labValues() Values {
 const quickRestarts = 2 * time.Second
 
 func labOptions(o Options) lab.Options {
-	options := lab.Options{Log: lines(o.Log)}
+	options := lab.Options{Log: lines(o.Log), KubernetesVersion: o.KubernetesVersion}
 	if o.QuickRestarts {
 		options.APIServerArgs = []lab.Arg{{Name: "shutdown-watch-termination-grace-period", Value: quickRestarts.String()}}
 	}
