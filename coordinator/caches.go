@@ -14,7 +14,10 @@ import (
 	"k8s-audit-enabler.io/internal/wire"
 )
 
-// selectors divide the control plane's nodes, and its apiservers' pods, into sets that do not overlap. A cache holds what
+// etcdSelector finds the members of a stacked etcd: kubeadm and all that is built on it.
+const etcdSelector = "component=etcd"
+
+// selectors divide the control plane's nodes, and its apiservers' and etcd's pods, into sets that do not overlap. A cache holds what
 // one selector matches, and a selector cannot say "or"; a cache without selectors would hold every node of the cluster.
 type selectors struct {
 	nodes []labels.Selector
@@ -38,7 +41,7 @@ func newSelectors() (selectors, error) {
 		}
 		s.nodes = append(s.nodes, selector)
 	}
-	for _, text := range []string{"component=kube-apiserver", "k8s-app=kube-apiserver,component!=kube-apiserver"} {
+	for _, text := range []string{"component=kube-apiserver", "k8s-app=kube-apiserver,component!=kube-apiserver,component!=etcd", etcdSelector} {
 		selector, err := labels.Parse(text)
 		if err != nil {
 			return s, fmt.Errorf("parse selector %q: %w", text, err)

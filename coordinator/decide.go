@@ -199,6 +199,8 @@ func question(w *world, d draft, membership detect.Membership) rollout.Input {
 			Enabled:  p.Desired.Enabled,
 			Status:   w.statuses[member.Node.Name],
 			Health:   health(member),
+			// Of one node alone it does not matter.
+			HoldsAddress: member.Node.Name == w.addressHolder,
 		}
 		if before := w.plans[member.Node.Name]; before != nil {
 			n.Permit = before.Permit
@@ -208,6 +210,7 @@ func question(w *world, d draft, membership detect.Membership) rollout.Input {
 	for _, a := range membership.Strangers {
 		in.Others[a.Pod] = podHealth(a)
 	}
+	in.Etcd = etcdHealth(w)
 	in.Hold = hold(w, d)
 	if w.config != nil {
 		in.Settle = w.config.Rollout.Settle.Duration
@@ -231,6 +234,26 @@ func health(m detect.Member) rollout.Health {
 		return rollout.Unknown
 	}
 	return podHealth(m.Apiservers[0])
+}
+
+// etcdHealth is the state of each member. What a silent kubelet said last is not known to be true.
+func etcdHealth(w *world) map[string]rollout.Health {
+	silent := map[string]bool{}
+	for _, n := range w.evidence.Nodes {
+		silent[n.Name] = n.Silent
+	}
+	out := map[string]rollout.Health{}
+	for _, e := range w.evidence.Etcd {
+		switch {
+		case silent[e.Node]:
+			out[e.Pod] = rollout.Unknown
+		case e.Ready:
+			out[e.Pod] = rollout.Ready
+		default:
+			out[e.Pod] = rollout.NotReady
+		}
+	}
+	return out
 }
 
 func podHealth(a detect.Apiserver) rollout.Health {

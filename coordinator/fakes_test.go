@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -62,7 +63,7 @@ func (s *scene) ServerGroups() (*metav1.APIGroupList, error) { return &metav1.AP
 func newScene(t *testing.T, nodes ...string) *scene {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, rbacv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, rbacv1.AddToScheme, coordinationv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
@@ -139,6 +140,20 @@ func (s *scene) addNode(name string) {
 		Spec:   corev1.PodSpec{NodeName: name, Containers: []corev1.Container{{Name: "kube-apiserver", Image: "kube-apiserver:v1.34.4"}}},
 		Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
 	})
+}
+
+// addEtcd puts a member of a stacked etcd on a node, or changes the one there.
+func (s *scene) addEtcd(node string, ready corev1.ConditionStatus) {
+	s.t.Helper()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "etcd-" + node, Labels: map[string]string{"component": "etcd"}},
+		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "etcd"}}},
+		Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}},
+	}
+	if err := s.api.Delete(s.t.Context(), pod.DeepCopy()); client.IgnoreNotFound(err) != nil {
+		s.t.Fatal(err)
+	}
+	s.create(pod)
 }
 
 func (s *scene) node(name string) *corev1.Node {

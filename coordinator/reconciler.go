@@ -104,6 +104,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		if err := r.readSummary(ctx, r.Live, w); err != nil {
 			return reconcile.Result{}, err
 		}
+		w.addressHolder = r.addressHolder(ctx)
 		out = r.memory.decide(w)
 	}
 	err = r.carryOut(ctx, w, out)
@@ -133,7 +134,7 @@ func (r *Reconciler) look(ctx context.Context) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	apiservers, err := r.apiservers(ctx)
+	apiservers, etcd, err := r.pods(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +142,7 @@ func (r *Reconciler) look(ctx context.Context) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.evidence = evidence.With(nodes, apiservers)
+	w.evidence = evidence.With(nodes, apiservers, etcd)
 	if w.config == nil {
 		return w, nil
 	}
@@ -189,22 +190,27 @@ func (r *Reconciler) nodes(ctx context.Context, w *world) ([]detect.Node, error)
 	return nodes, nil
 }
 
-func (r *Reconciler) apiservers(ctx context.Context) ([]detect.Apiserver, error) {
-	var apiservers []detect.Apiserver
+// pods are the control plane's: its apiservers and the members of its etcd.
+func (r *Reconciler) pods(ctx context.Context) (apiservers []detect.Apiserver, etcd []detect.EtcdMember, err error) {
 	seen := map[string]bool{}
 	for _, from := range r.Pods {
 		var list corev1.PodList
 		if err := from.Reader.List(ctx, &list, client.InNamespace(systemNamespace), client.MatchingLabelsSelector{Selector: from.Selector}); err != nil {
-			return nil, fmt.Errorf("list pods with %s: %w", from.Selector, err)
+			return nil, nil, fmt.Errorf("list pods with %s: %w", from.Selector, err)
 		}
 		for i := range list.Items {
-			if p := &list.Items[i]; !seen[p.Name] {
+			switch p := &list.Items[i]; {
+			case seen[p.Name]:
+			case from.Selector.String() == etcdSelector:
+				seen[p.Name] = true
+				etcd = append(etcd, detect.FromEtcdPod(p))
+			default:
 				seen[p.Name] = true
 				apiservers = append(apiservers, detect.FromPod(p))
 			}
 		}
 	}
-	return apiservers, nil
+	return apiservers, etcd, nil
 }
 
 // evidence is the last survey, or a new one where it is too old or the cluster has changed since.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -84,6 +85,42 @@ func ready(t *testing.T, nodes ...string) *scene {
 	}
 	s.expect("true Complete")
 	return s
+}
+
+func TestAnEtcdMemberThatIsNotReadyKeepsEveryNodeUntouched(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "cp1", "cp2")
+	s.serve("10.96.0.20")
+	s.configure(intent())
+	s.addEtcd("cp1", corev1.ConditionTrue)
+	s.addEtcd("cp2", corev1.ConditionFalse)
+	s.expect("false WaitingForAgent")
+	s.say("cp1", wire.PhasePending)
+	s.say("cp2", wire.PhasePending)
+	s.expect("false EtcdUnhealthy")
+	if s.plan("cp1").Permit != nil || s.plan("cp2").Permit != nil {
+		t.Error("a permit was given")
+	}
+	s.addEtcd("cp2", corev1.ConditionTrue)
+	s.expect("false NodeChanging")
+}
+
+func TestTheNodeWithTheVirtualAddressGoesLast(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "cp1", "cp2")
+	s.serve("10.96.0.20")
+	s.configure(intent())
+	holder := "cp1"
+	s.create(&coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "plndr-cp-lock"}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder},
+	})
+	s.expect("false WaitingForAgent")
+	s.say("cp1", wire.PhasePending)
+	s.say("cp2", wire.PhasePending)
+	s.expect("false NodeChanging")
+	if s.plan("cp1").Permit != nil || !s.plan("cp2").HasPermit() {
+		t.Errorf("permits: %+v and %+v", s.plan("cp1").Permit, s.plan("cp2").Permit)
+	}
 }
 
 func TestNothingIsWrittenWhereNothingHappened(t *testing.T) {

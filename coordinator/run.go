@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -85,7 +86,7 @@ func Run(ctx context.Context, o Options, config *rest.Config, log *slog.Logger) 
 // newManager is a manager that knows the few kinds that are used, so that no discovery is needed to map them.
 func newManager(o Options, config *rest.Config, leases bool) (manager.Manager, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, rbacv1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, rbacv1.AddToScheme, coordinationv1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("register kinds: %w", err)
 		}
@@ -124,7 +125,7 @@ func newManager(o Options, config *rest.Config, leases bool) (manager.Manager, e
 // mapper knows the resources of the kinds that are used. Caches of one namespace ask it for the kinds of lists too.
 func mapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	core, rbac := corev1.SchemeGroupVersion, rbacv1.SchemeGroupVersion
-	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{core, rbac})
+	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{core, rbac, coordinationv1.SchemeGroupVersion})
 	for _, kind := range []string{"Node", "NodeList"} {
 		m.Add(core.WithKind(kind), meta.RESTScopeRoot)
 	}
@@ -132,6 +133,7 @@ func mapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 		m.Add(core.WithKind(kind), meta.RESTScopeNamespace)
 	}
 	m.Add(rbac.WithKind("Role"), meta.RESTScopeNamespace)
+	m.Add(coordinationv1.SchemeGroupVersion.WithKind("Lease"), meta.RESTScopeNamespace)
 	return m, nil
 }
 

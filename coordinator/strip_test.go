@@ -35,7 +35,9 @@ func TestEveryControlPlaneNodeIsInExactlyOneCache(t *testing.T) {
 		"an apiserver of kubeadm's":    {by.pods, labels.Set{"component": "kube-apiserver"}, 1},
 		"an apiserver of other makers": {by.pods, labels.Set{"k8s-app": "kube-apiserver"}, 1},
 		"an apiserver with both":       {by.pods, labels.Set{"k8s-app": "kube-apiserver", "component": "kube-apiserver"}, 1},
-		"another pod":                  {by.pods, labels.Set{"component": "etcd"}, 0},
+		"a member of etcd":             {by.pods, labels.Set{"component": "etcd"}, 1},
+		"a member of etcd with both":   {by.pods, labels.Set{"component": "etcd", "k8s-app": "kube-apiserver"}, 1},
+		"another pod":                  {by.pods, labels.Set{"component": "kube-scheduler"}, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -30,6 +30,9 @@ type world struct {
 	evidence detect.Evidence
 	// found is what the sink resolves to; zero where the configuration cannot be used.
 	found sink.Resolution
+	// addressHolder is the node with the cluster's virtual address, asked for before a permit is given; empty where nobody
+	// tells.
+	addressHolder string
 	// otherRelease is the owner of nodes that belong to another installation, as namespace/release.
 	otherRelease string
 	// plans and statuses are by node name. A plan that cannot be read is nil, a status that cannot be read has no entry.

@@ -29,6 +29,20 @@ type Evidence struct {
 	Workers []Node
 	// Apiservers are the kube-apiserver pods in kube-system.
 	Apiservers []Apiserver
+	// Etcd are the pods of a stacked etcd in kube-system. An etcd that is no pod there is not seen.
+	Etcd []EtcdMember
+}
+
+// EtcdMember is one etcd pod.
+type EtcdMember struct {
+	Pod   string
+	Node  string
+	Ready bool
+}
+
+// FromEtcdPod takes from an etcd pod what this project looks at.
+func FromEtcdPod(p *corev1.Pod) EtcdMember {
+	return EtcdMember{Pod: p.Name, Node: p.Spec.NodeName, Ready: podReady(p)}
 }
 
 // KubeadmConfig is the part of kubeadm's ClusterConfiguration that tells kubeadm's users apart.
@@ -66,8 +80,8 @@ type Apiserver struct {
 }
 
 // With is the evidence together with the control plane's nodes and pods.
-func (e Evidence) With(nodes []Node, apiservers []Apiserver) Evidence {
-	e.Nodes, e.Apiservers = nodes, apiservers
+func (e Evidence) With(nodes []Node, apiservers []Apiserver, etcd []EtcdMember) Evidence {
+	e.Nodes, e.Apiservers, e.Etcd = nodes, apiservers, etcd
 	return e
 }
 

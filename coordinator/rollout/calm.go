@@ -31,9 +31,11 @@ func (in *Input) quiet() bool {
 			return false
 		}
 	}
-	for _, health := range in.Others {
-		if health != Ready {
-			return false
+	for _, others := range []map[string]Health{in.Others, in.Etcd} {
+		for _, health := range others {
+			if health != Ready {
+				return false
+			}
 		}
 	}
 	return true

@@ -34,6 +34,8 @@ type Input struct {
 	Nodes []Node
 	// Others are apiservers on nodes without a plan, by name. They must be ready too.
 	Others map[string]Health
+	// Etcd are the members of a stacked etcd, by pod name. All must be ready; none are known of an external one.
+	Etcd map[string]Health
 	// Hold, when present, keeps permits back.
 	Hold *Hold
 	// Calm is for how long all apiservers have been ready and no node was changing: see [Calm].
@@ -199,11 +201,17 @@ func (in *Input) turn(waiting, behind []*Node) Decision {
 	return in.grant(n)
 }
 
+// rank puts a node that stumbled first, and the one with the cluster's virtual address last: with its apiserver, or with the
+// address's move to another node, everybody's connections are lost, and that once is enough.
 func rank(n *Node) int {
-	if n.stumbled() {
+	switch {
+	case n.stumbled():
 		return 0
+	case n.HoldsAddress:
+		return 2
+	default:
+		return 1
 	}
-	return 1
 }
 
 // healthy asks whether the candidate's apiserver may be restarted: every apiserver must be ready. The candidate's own need
@@ -231,10 +239,25 @@ func (in *Input) othersHealthy(candidate *Node) (Decision, bool) {
 		}
 	}
 	if len(not) == 0 {
-		return Decision{}, true
+		return in.etcdHealthy()
 	}
 	slices.Sort(not)
 	return Decision{Reason: reason.WaitingForHealth, Message: strings.Join(not, "; ")}, false
+}
+
+// etcdHealthy: an apiserver that starts while its etcd is not well does not become ready, and would be blamed for it.
+func (in *Input) etcdHealthy() (Decision, bool) {
+	var not []string
+	for name, health := range in.Etcd {
+		if health != Ready {
+			not = append(not, fmt.Sprintf("the etcd member %s is %s", name, health))
+		}
+	}
+	if len(not) == 0 {
+		return Decision{}, true
+	}
+	slices.Sort(not)
+	return Decision{Reason: reason.EtcdUnhealthy, Message: strings.Join(not, "; ")}, false
 }
 
 func (in *Input) grant(n *Node) Decision {

@@ -32,6 +32,7 @@ func answers(revision string) change { return func(n *Node) { n.Status.PlanRevis
 func applied(revision string) change { return func(n *Node) { n.Status.AppliedRevision = revision } }
 func fence(f int64) change           { return func(n *Node) { n.Status.Fence = f } }
 func mute(n *Node)                   { n.Status = nil }
+func address(n *Node)                { n.HoldsAddress = true }
 func stranger(n *Node)               { n.Status.Node.UID = "another" }
 func disabled(n *Node)               { n.Enabled = false }
 func health(h Health) change         { return func(n *Node) { n.Health = h } }
@@ -54,6 +55,7 @@ func TestDecide(t *testing.T) {
 	tests := map[string]struct {
 		nodes   []Node
 		others  map[string]Health
+		etcd    map[string]Health
 		hold    *Hold
 		calm    time.Duration
 		action  Action
@@ -62,41 +64,48 @@ func TestDecide(t *testing.T) {
 		reason  string
 		message string
 	}{
-		"all applied is complete":                                    {nodes: []Node{node("a"), node("b")}, calm: settled, reason: reason.Complete, message: "2 control-plane nodes are"},
-		"one node applied is complete":                               {nodes: []Node{node("a")}, calm: settled, reason: reason.Complete, message: "1 control-plane node is"},
-		"complete although paused":                                   {nodes: []Node{node("a")}, hold: hold, reason: reason.Complete},
-		"the first that waits gets the permit":                       {nodes: []Node{node("b", pending), node("a", pending)}, calm: settled, action: Grant, node: "a", fence: 2, reason: reason.NodeChanging},
-		"the number goes on from every status":                       {nodes: []Node{node("a", pending), node("b", fence(7))}, calm: settled, action: Grant, node: "a", fence: 8, reason: reason.NodeChanging},
-		"a number that nobody gave is not believed":                  {nodes: []Node{node("a", pending), node("b", fence(maxFence))}, calm: settled, reason: reason.WaitingForAgent, message: "node b"},
-		"a node that stumbled goes first":                            {nodes: []Node{node("a", pending), node("b", pending, stumble)}, calm: settled, action: Grant, node: "b", fence: 2, reason: reason.NodeChanging},
-		"a node that drifted is granted again":                       {nodes: []Node{node("a"), node("b", pending, because(reason.Drifted, ""))}, calm: settled, action: Grant, node: "b", fence: 2, reason: reason.NodeChanging},
-		"nobody before all have settled":                             {nodes: []Node{node("a"), node("b", pending)}, calm: time.Second, reason: reason.Settling, message: "node b is next"},
-		"nobody while paused":                                        {nodes: []Node{node("a", pending)}, calm: settled, hold: hold, reason: reason.Paused},
-		"nobody while an agent is silent":                            {nodes: []Node{node("a", pending), node("b", mute)}, calm: settled, reason: reason.WaitingForAgent, message: "node b"},
-		"the status of another machine of that name is silence":      {nodes: []Node{node("a", pending), node("b", stranger)}, calm: settled, reason: reason.WaitingForAgent, message: "node b"},
-		"a phase that nobody knows is silence":                       {nodes: []Node{node("a", pending), node("b", phase("Dancing"))}, calm: settled, reason: reason.WaitingForAgent, message: "node b"},
-		"nobody while another apiserver is not ready":                {nodes: []Node{node("a", pending), node("b", health(NotReady))}, calm: settled, reason: reason.WaitingForHealth, message: "node b is not ready"},
-		"unknown is unsafe":                                          {nodes: []Node{node("a", pending), node("b", health(Unknown))}, calm: settled, reason: reason.WaitingForHealth, message: "unknown"},
-		"an apiserver without a plan counts":                         {nodes: []Node{node("a", pending)}, others: map[string]Health{"kube-apiserver-x": NotReady}, calm: settled, reason: reason.WaitingForHealth, message: "kube-apiserver-x"},
-		"its own apiserver must be ready too":                        {nodes: []Node{node("a", pending, health(NotReady))}, calm: settled, reason: reason.WaitingForHealth},
-		"but not after a failure, which a new plan may cure":         {nodes: []Node{node("a", pending, health(NotReady), stumble)}, calm: settled, action: Grant, node: "a", fence: 2, reason: reason.NodeChanging},
-		"a failed node stops the others":                             {nodes: []Node{node("a", phase(wire.PhaseRolledBack), because(reason.CrashLooping, "exit 1")), node("b", pending)}, calm: settled, reason: reason.NodeFailed, message: "node a: CrashLooping: exit 1"},
-		"so does one that could not be rolled back":                  {nodes: []Node{node("a", pending), node("b", phase(wire.PhaseFailed))}, calm: settled, reason: reason.NodeFailed, message: "node b"},
-		"a failure of an earlier plan does not":                      {nodes: []Node{node("a", pending, answers("r1"), stumble), node("b", pending)}, calm: settled, action: Grant, node: "a", fence: 2, reason: reason.NodeChanging},
-		"but its agent must have answered the new plan":              {nodes: []Node{node("a", phase(wire.PhaseRolledBack), answers("r0")), node("b", pending)}, calm: settled, reason: reason.WaitingForAgent, message: "node a"},
-		"a refused node is passed over":                              {nodes: []Node{node("a", phase(wire.PhaseRefused)), node("b", pending)}, calm: settled, action: Grant, node: "b", fence: 2, reason: reason.NodeChanging},
-		"and named at the end":                                       {nodes: []Node{node("a", phase(wire.PhaseRefused), because(reason.WebhookNotOurs, "falco")), node("b")}, calm: settled, reason: reason.NodeRefused, message: "node a is not touched; on a: WebhookNotOurs: falco"},
-		"a node at work without a permit holds up the others":        {nodes: []Node{node("a", phase(wire.PhaseVerifying), answers("r0")), node("b", pending)}, calm: settled, reason: reason.NodeChanging, message: "node a is changing"},
-		"nobody before the agents answered the new plan":             {nodes: []Node{node("a", answers("r0"), applied("r0"))}, calm: settled, reason: reason.WaitingForAgent, message: "node a to answer"},
-		"reverted is done where disabled":                            {nodes: []Node{node("a", disabled, phase(wire.PhaseReverted), applied(""))}, calm: settled, reason: reason.Disabled, message: "1 node is as before"},
-		"reverted is not done where enabled":                         {nodes: []Node{node("a", phase(wire.PhaseReverted), applied(""))}, calm: settled, reason: reason.WaitingForAgent},
-		"applied is not done where disabled":                         {nodes: []Node{node("a", disabled)}, calm: settled, reason: reason.WaitingForAgent},
-		"disabling goes one at a time as well":                       {nodes: []Node{node("a", disabled, phase(wire.PhasePending)), node("b", disabled, phase(wire.PhasePending))}, calm: settled, action: Grant, node: "a", fence: 2, reason: reason.NodeChanging},
-		"while the holder waits, nobody else gets a permit":          {nodes: []Node{node("a", pending), node("b", pending, permit(4, "r1"))}, calm: settled, reason: reason.NodeChanging, message: "node b"},
-		"what holds up the holder is said":                           {nodes: []Node{node("a", pending, permit(4, "r1"), because(reason.ApiserverUnhealthy, "down"))}, calm: settled, reason: reason.NodeChanging, message: "held up: ApiserverUnhealthy: down"},
-		"a holder at work keeps its permit":                          {nodes: []Node{node("a", phase(wire.PhaseApplying), permit(4, "r1"), fence(4)), node("b", health(NotReady))}, calm: settled, reason: reason.NodeChanging},
-		"one that has not begun loses it to another's bad health":    {nodes: []Node{node("a", pending, permit(4, "r1")), node("b", health(NotReady))}, calm: settled, action: Withdraw, node: "a", reason: reason.WaitingForHealth},
-		"its own bad health may be the change itself":                {nodes: []Node{node("a", pending, permit(4, "r1"), health(NotReady)), node("b")}, calm: settled, reason: reason.NodeChanging},
+		"all applied is complete":                                  {nodes: []Node{node("a"), node("b")}, calm: settled, reason: reason.Complete, message: "2 control-plane nodes are"},
+		"one node applied is complete":                             {nodes: []Node{node("a")}, calm: settled, reason: reason.Complete, message: "1 control-plane node is"},
+		"complete although paused":                                 {nodes: []Node{node("a")}, hold: hold, reason: reason.Complete},
+		"the first that waits gets the permit":                     {nodes: []Node{node("b", pending), node("a", pending)}, calm: settled, action: Grant, node: "a", fence: 2, reason: reason.NodeChanging},
+		"the number goes on from every status":                     {nodes: []Node{node("a", pending), node("b", fence(7))}, calm: settled, action: Grant, node: "a", fence: 8, reason: reason.NodeChanging},
+		"a number that nobody gave is not believed":                {nodes: []Node{node("a", pending), node("b", fence(maxFence))}, calm: settled, reason: reason.WaitingForAgent, message: "node b"},
+		"a node that stumbled goes first":                          {nodes: []Node{node("a", pending), node("b", pending, stumble)}, calm: settled, action: Grant, node: "b", fence: 2, reason: reason.NodeChanging},
+		"a node that drifted is granted again":                     {nodes: []Node{node("a"), node("b", pending, because(reason.Drifted, ""))}, calm: settled, action: Grant, node: "b", fence: 2, reason: reason.NodeChanging},
+		"nobody before all have settled":                           {nodes: []Node{node("a"), node("b", pending)}, calm: time.Second, reason: reason.Settling, message: "node b is next"},
+		"nobody while paused":                                      {nodes: []Node{node("a", pending)}, calm: settled, hold: hold, reason: reason.Paused},
+		"nobody while an agent is silent":                          {nodes: []Node{node("a", pending), node("b", mute)}, calm: settled, reason: reason.WaitingForAgent, message: "node b"},
+		"the status of another machine of that name is silence":    {nodes: []Node{node("a", pending), node("b", stranger)}, calm: settled, reason: reason.WaitingForAgent, message: "node b"},
+		"a phase that nobody knows is silence":                     {nodes: []Node{node("a", pending), node("b", phase("Dancing"))}, calm: settled, reason: reason.WaitingForAgent, message: "node b"},
+		"nobody while another apiserver is not ready":              {nodes: []Node{node("a", pending), node("b", health(NotReady))}, calm: settled, reason: reason.WaitingForHealth, message: "node b is not ready"},
+		"unknown is unsafe":                                        {nodes: []Node{node("a", pending), node("b", health(Unknown))}, calm: settled, reason: reason.WaitingForHealth, message: "unknown"},
+		"an apiserver without a plan counts":                       {nodes: []Node{node("a", pending)}, others: map[string]Health{"kube-apiserver-x": NotReady}, calm: settled, reason: reason.WaitingForHealth, message: "kube-apiserver-x"},
+		"its own apiserver must be ready too":                      {nodes: []Node{node("a", pending, health(NotReady))}, calm: settled, reason: reason.WaitingForHealth},
+		"but not after a failure, which a new plan may cure":       {nodes: []Node{node("a", pending, health(NotReady), stumble)}, calm: settled, action: Grant, node: "a", fence: 2, reason: reason.NodeChanging},
+		"a failed node stops the others":                           {nodes: []Node{node("a", phase(wire.PhaseRolledBack), because(reason.CrashLooping, "exit 1")), node("b", pending)}, calm: settled, reason: reason.NodeFailed, message: "node a: CrashLooping: exit 1"},
+		"so does one that could not be rolled back":                {nodes: []Node{node("a", pending), node("b", phase(wire.PhaseFailed))}, calm: settled, reason: reason.NodeFailed, message: "node b"},
+		"a failure of an earlier plan does not":                    {nodes: []Node{node("a", pending, answers("r1"), stumble), node("b", pending)}, calm: settled, action: Grant, node: "a", fence: 2, reason: reason.NodeChanging},
+		"but its agent must have answered the new plan":            {nodes: []Node{node("a", phase(wire.PhaseRolledBack), answers("r0")), node("b", pending)}, calm: settled, reason: reason.WaitingForAgent, message: "node a"},
+		"a refused node is passed over":                            {nodes: []Node{node("a", phase(wire.PhaseRefused)), node("b", pending)}, calm: settled, action: Grant, node: "b", fence: 2, reason: reason.NodeChanging},
+		"and named at the end":                                     {nodes: []Node{node("a", phase(wire.PhaseRefused), because(reason.WebhookNotOurs, "falco")), node("b")}, calm: settled, reason: reason.NodeRefused, message: "node a is not touched; on a: WebhookNotOurs: falco"},
+		"a node at work without a permit holds up the others":      {nodes: []Node{node("a", phase(wire.PhaseVerifying), answers("r0")), node("b", pending)}, calm: settled, reason: reason.NodeChanging, message: "node a is changing"},
+		"nobody before the agents answered the new plan":           {nodes: []Node{node("a", answers("r0"), applied("r0"))}, calm: settled, reason: reason.WaitingForAgent, message: "node a to answer"},
+		"reverted is done where disabled":                          {nodes: []Node{node("a", disabled, phase(wire.PhaseReverted), applied(""))}, calm: settled, reason: reason.Disabled, message: "1 node is as before"},
+		"reverted is not done where enabled":                       {nodes: []Node{node("a", phase(wire.PhaseReverted), applied(""))}, calm: settled, reason: reason.WaitingForAgent},
+		"applied is not done where disabled":                       {nodes: []Node{node("a", disabled)}, calm: settled, reason: reason.WaitingForAgent},
+		"disabling goes one at a time as well":                     {nodes: []Node{node("a", disabled, phase(wire.PhasePending)), node("b", disabled, phase(wire.PhasePending))}, calm: settled, action: Grant, node: "a", fence: 2, reason: reason.NodeChanging},
+		"while the holder waits, nobody else gets a permit":        {nodes: []Node{node("a", pending), node("b", pending, permit(4, "r1"))}, calm: settled, reason: reason.NodeChanging, message: "node b"},
+		"what holds up the holder is said":                         {nodes: []Node{node("a", pending, permit(4, "r1"), because(reason.ApiserverUnhealthy, "down"))}, calm: settled, reason: reason.NodeChanging, message: "held up: ApiserverUnhealthy: down"},
+		"a holder at work keeps its permit":                        {nodes: []Node{node("a", phase(wire.PhaseApplying), permit(4, "r1"), fence(4)), node("b", health(NotReady))}, calm: settled, reason: reason.NodeChanging},
+		"one that has not begun loses it to another's bad health":  {nodes: []Node{node("a", pending, permit(4, "r1")), node("b", health(NotReady))}, calm: settled, action: Withdraw, node: "a", reason: reason.WaitingForHealth},
+		"its own bad health may be the change itself":              {nodes: []Node{node("a", pending, permit(4, "r1"), health(NotReady)), node("b")}, calm: settled, reason: reason.NodeChanging},
+		"an etcd member that is not ready keeps everybody waiting": {nodes: []Node{node("a", pending)}, etcd: map[string]Health{"etcd-a": Ready, "etcd-b": NotReady}, calm: settled, reason: reason.EtcdUnhealthy, message: "etcd-b is not ready"},
+		"so does one of which nothing is known":                    {nodes: []Node{node("a", pending)}, etcd: map[string]Health{"etcd-a": Unknown}, calm: settled, reason: reason.EtcdUnhealthy, message: "etcd-a is in an unknown state"},
+		"a holder that has not begun loses its permit to it":       {nodes: []Node{node("a", pending, permit(4, "r1"))}, etcd: map[string]Health{"etcd-b": NotReady}, action: Withdraw, node: "a", reason: reason.EtcdUnhealthy},
+		"one that has begun does not":                              {nodes: []Node{node("a", phase(wire.PhaseVerifying), permit(4, "r1"), fence(4))}, etcd: map[string]Health{"etcd-b": NotReady}, reason: reason.NodeChanging},
+		"the node with the cluster's address goes last":            {nodes: []Node{node("a", pending, address), node("b", pending), node("c")}, calm: settled, action: Grant, node: "b", fence: 2, reason: reason.NodeChanging},
+		"but it goes":                                                {nodes: []Node{node("a", pending, address), node("b")}, calm: settled, action: Grant, node: "a", fence: 2, reason: reason.NodeChanging},
+		"and first where it has stumbled":                            {nodes: []Node{node("a", pending, stumble, address), node("b", pending)}, calm: settled, action: Grant, node: "a", fence: 2, reason: reason.NodeChanging},
 		"applied ends the permit":                                    {nodes: []Node{node("a", permit(4, "r1"), fence(4))}, action: Withdraw, node: "a", reason: reason.Settling},
 		"so it does where nothing had to be done":                    {nodes: []Node{node("a", permit(4, "r1"), fence(1))}, action: Withdraw, node: "a", reason: reason.Settling},
 		"rolled back ends it":                                        {nodes: []Node{node("a", permit(4, "r1"), fence(4), phase(wire.PhaseRolledBack))}, action: Withdraw, node: "a", reason: reason.Settling},
@@ -120,7 +129,7 @@ func TestDecide(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := Decide(Input{Nodes: tt.nodes, Others: tt.others, Hold: tt.hold, Calm: tt.calm, Settle: 10 * time.Second})
+			got := Decide(Input{Nodes: tt.nodes, Others: tt.others, Etcd: tt.etcd, Hold: tt.hold, Calm: tt.calm, Settle: 10 * time.Second})
 			if got.Action != tt.action || got.Node != tt.node || got.Reason != tt.reason || !strings.Contains(got.Message, tt.message) {
 				t.Errorf("got %d of %q because of %s: %s\nwant %d of %q because of %s: %s", got.Action, got.Node, got.Reason, got.Message, tt.action, tt.node, tt.reason, tt.message)
 			}

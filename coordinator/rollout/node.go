@@ -46,6 +46,8 @@ type Node struct {
 	Status *wire.NodeStatus
 	// Health is the apiserver's by its pod.
 	Health Health
+	// HoldsAddress: the cluster's virtual address is on this node, so that its apiserver's restart is felt by everybody.
+	HoldsAddress bool
 }
 
 // standing is where a node stands towards its plan.

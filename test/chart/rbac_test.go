@@ -33,6 +33,7 @@ func TestRBAC_IsStatedHere(t *testing.T) {
 	recognition := []rbacv1.PolicyRule{
 		rule("", []string{"pods"}, nil, "get", "list", "watch"),
 		rule("", []string{"configmaps"}, []string{"kubeadm-config"}, "get"),
+		rule("coordination.k8s.io", []string{"leases"}, []string{"plndr-cp-lock"}, "get"),
 	}
 	cluster := func(service ...string) []rbacv1.PolicyRule {
 		rules := []rbacv1.PolicyRule{rule("", []string{"nodes"}, nil, "get", "list", "watch", "patch")}
