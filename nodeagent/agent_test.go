@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,6 +44,9 @@ type node struct {
 	// host is the file system of the next agent.
 	host   *hostfs.FS
 	secret map[string][]byte
+	// log is the next agent's, and lastWords are a crashed apiserver's.
+	log       *slog.Logger
+	lastWords []string
 
 	plans chan kube.Update
 	files chan struct{}
@@ -68,7 +72,7 @@ func newNode(t *testing.T) *node {
 		root = t.TempDir()
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	n := &node{t: t, root: root, host: hostfs.New(root), plans: make(chan kube.Update, 1), files: make(chan struct{}, 1), version: "v1.34.4", breaks: func(string) bool { return false }}
+	n := &node{t: t, root: root, host: hostfs.New(root), log: logging.Discard(), lastWords: []string{"no such flag"}, plans: make(chan kube.Update, 1), files: make(chan struct{}, 1), version: "v1.34.4", breaks: func(string) bool { return false }}
 	n.put("/etc/machine-id", "abc123\n")
 	n.put(manifestPath, string(kubeadmManifest(t)))
 	n.put("/var/lib/there", "")
@@ -128,7 +132,9 @@ func (n *node) Instances(context.Context) ([]txn.Instance, error) {
 func (n *node) Stop(context.Context, txn.Instance) error { return nil }
 
 func (n *node) LogTail(context.Context, txn.Instance, int) ([]string, error) {
-	return []string{"no such flag"}, nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.lastWords, nil
 }
 
 func (n *node) Ready(context.Context) error {
@@ -196,7 +202,7 @@ func (n *node) Deliveries(context.Context, string) (health.Counters, error) {
 
 // agent is a new process on this node.
 func (n *node) agent() (*agent, *reporter) {
-	host, log := n.host, logging.Discard()
+	host, log := n.host, n.log
 	r := newReporter(func(_ context.Context, data map[string]string) error {
 		n.mu.Lock()
 		defer n.mu.Unlock()

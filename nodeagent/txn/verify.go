@@ -217,5 +217,5 @@ func (r *Runner) tail(ctx context.Context, i Instance) []string {
 	if err != nil {
 		r.Log.WarnContext(ctx, "Log of the failed apiserver not read", "error", err)
 	}
-	return lines
+	return withoutSecrets(lines)
 }
