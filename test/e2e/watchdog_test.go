@@ -31,7 +31,7 @@ func TestTheHostTakesAChangeBackByItself(t *testing.T) {
 		defer s.act(t)()
 		_, err := s.Exec(t.Context(), node, "mkdir", "-p", auditLog) // its place is taken, which no validation sees
 		must(t, err)
-		s.install(t, stage.Values{"rollout": stage.Values{"rehearse": "never"}})
+		s.install(t, nil)
 		must(t, stage.Until(within(t, 2*time.Minute), "the manifest is swapped", func(context.Context) (bool, error) {
 			text, err := s.ReadHost(node, "/var/lib/k8s-audit-enabler/journal.json")
 			return strings.Contains(text, `"state": "swapped"`), err
