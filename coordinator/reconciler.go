@@ -298,7 +298,8 @@ func (r *Reconciler) carryOut(ctx context.Context, w *world, out outcome) error 
 func warning(because string) bool {
 	switch because {
 	case reason.Complete, reason.Disabled, reason.NodeChanging, reason.WaitingForAgent, reason.Settling, reason.Paused, reason.SinkChanging,
-		reason.WaitingForPermit, reason.Writing, reason.AwaitingApiserver, reason.Live, reason.Removed, reason.CredentialsChanged:
+		reason.WaitingForPermit, reason.Writing, reason.AwaitingApiserver, reason.Live, reason.Removed, reason.CredentialsChanged,
+		reason.UpgradeRunning:
 		return false
 	}
 	return true

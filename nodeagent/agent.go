@@ -277,6 +277,9 @@ func progress(s step, state txn.State) step {
 	case txn.StateRollingBack:
 		return step{phase: wire.PhaseVerifying, reason: reason.AwaitingApiserver, message: "the old manifest is put back; its apiserver is awaited", change: s.change}
 	default:
+		if s.drift.cause != "" {
+			return step{phase: wire.PhaseApplying, reason: reason.Drifted, message: s.message, change: s.change}
+		}
 		return step{phase: wire.PhaseApplying, reason: reason.Writing, message: "files are being written", change: s.change}
 	}
 }

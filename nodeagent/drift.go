@@ -110,6 +110,7 @@ func decideDrift(p *wire.Plan, seen observation, j *txn.Journal, change *txn.Cha
 		return refused(r)
 	}
 	d := classify(j.Live, traces)
+	change.Note = "put back after the manifest " + d.what
 	s := step{phase: wire.PhasePending, reason: reason.Drifted, change: change, drift: d, message: change.Manifest + " " + d.what}
 	if wait := seen.struggle.wait(seen.now); wait > 0 {
 		s.action, s.phase, s.reason = actNothing, wire.PhaseRefused, reason.FightingOver

@@ -140,7 +140,7 @@ func TestARegeneratedManifestIsPutRightAtOnceAndWithoutAPermit(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		s := n.wants(wire.PhaseApplied, reason.Live)
-		if s.Apiserver.Restarts != 2 || s.Fence != 5 || s.LastError != nil {
+		if s.Apiserver.Restarts != 2 || s.Fence != 5 || s.LastError != nil || !strings.Contains(s.Message, "put back after the manifest was regenerated") {
 			t.Errorf("status %+v", s)
 		}
 		var seen []wire.Phase

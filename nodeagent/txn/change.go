@@ -66,6 +66,8 @@ type Change struct {
 	Record json.RawMessage
 	// Effects describe the node once the change is live.
 	Effects Effects
+	// Note says in a phrase why it is made, where that is worth saying for as long as it is live.
+	Note string
 	// ReadyTimeout bounds the wait for the new apiserver, and again the wait for the old one after a rollback.
 	ReadyTimeout time.Duration
 	// Rehearse and Handover say how much is asked of those steps; a handover needs a rehearsal.
@@ -113,7 +115,12 @@ func within(name, dir string) bool { return name == dir || strings.HasPrefix(nam
 
 // entry is the journal's, at the beginning.
 func (c Change) entry() *Entry {
+	var notes []string
+	if c.Note != "" {
+		notes = append(notes, c.Note)
+	}
 	return &Entry{
+		Notes: notes,
 		State: StatePrepared, Kind: c.Kind, Revision: c.Revision, PlanRevision: c.PlanRevision, BaseRevision: c.BaseRevision,
 		Fence: c.Fence, Manifest: c.Manifest, BaseHash: Hash(c.Base), NewHash: Hash(c.New), Dir: c.Dir, Record: c.Record,
 		Effects: c.Effects, Files: c.fileHashes(), ReadyTimeout: c.ReadyTimeout,

@@ -82,7 +82,7 @@ type Entry struct {
 	ReadyTimeout time.Duration `json:"readyTimeout"`
 	// Rehearsal is the temporary manifest, from before it is written until it is gone.
 	Rehearsal string `json:"rehearsal,omitempty"`
-	// Notes say, in sentences, which step was left out and why.
+	// Notes say, in phrases, why the change was made where that is not the plan, and which step was left out and why.
 	Notes []string `json:"notes,omitempty"`
 	// BootID is the host's boot during which the entry was last written.
 	BootID string `json:"bootID,omitempty"`
