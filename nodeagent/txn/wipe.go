@@ -37,6 +37,11 @@ func (r *Runner) Wipe(ctx context.Context) error {
 		}
 		r.clear()
 	}
+	if r.Watchdog != nil { // a manifest that somebody else has reverted has seen no transaction end
+		if err := r.Watchdog.Uninstall(ctx); err != nil {
+			return fmt.Errorf("remove the watchdog: %w", err)
+		}
+	}
 	if err := r.wipeState(); err != nil {
 		return fmt.Errorf("remove our state: %w", err)
 	}

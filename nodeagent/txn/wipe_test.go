@@ -3,6 +3,7 @@ package txn
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -129,4 +130,21 @@ func TestAWipeThatDiesOrFailsAnywhereIsEndedByTheNext(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAManifestThatOthersRevertedLeavesNoWatchdog: no transaction ends there that would take it away.
+func TestAManifestThatOthersRevertedLeavesNoWatchdog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.do(w.change())
+		w.write(content(""))
+		if err := w.runner().Forget(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s := &stages{w: w}
+		if err := s.runner().Wipe(t.Context()); err != nil || !slices.Equal(s.did, []string{"uninstall old"}) || w.exists(StateDir) {
+			t.Errorf("error %v, did %v, state there: %v", err, s.did, w.exists(StateDir))
+		}
+	})
 }
