@@ -8,7 +8,7 @@ cat <<'Y'
 # Replace REGISTRY by the registry that `make images push REGISTRY=…` pushed to:
 #   sed 's,REGISTRY/,registry.internal/security/,' manifests/install.yaml | kubectl apply -f -
 # To remove it, set enabled: false in the ConfigMap audit-enabler-config, wait until audit-enabler-status says Disabled, and
-# then kubectl delete -f manifests/install.yaml.
+# then kubectl delete -f manifests/install.yaml. Nothing does that by itself without Helm, which runs a hook.
 apiVersion: v1
 kind: Namespace
 metadata:
@@ -20,4 +20,4 @@ metadata:
     pod-security.kubernetes.io/warn: privileged
 Y
 "$helm" template k8s-audit-enabler charts/k8s-audit-enabler --namespace k8s-audit-enabler --kube-version v1.30.0 \
-  --set image.registry=REGISTRY | sed -e '/^# Source: /d' -e '/^$/d' -e 's/managed-by: Helm$/managed-by: manifest/' -e '/helm.sh\/chart:/d'
+  --no-hooks --set uninstall.revert=false --set image.registry=REGISTRY | sed -e '/^# Source: /d' -e '/^$/d' -e 's/managed-by: Helm$/managed-by: manifest/' -e '/helm.sh\/chart:/d'

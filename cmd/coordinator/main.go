@@ -1,4 +1,5 @@
 // Command coordinator recognises the cluster, plans its control-plane nodes, and lets one of them change at a time.
+// As `coordinator uninstall` it has all of them reverted, and waits for it.
 package main
 
 import (
@@ -11,9 +12,11 @@ import (
 	"syscall"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // the image has no certificates of its own
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"k8s-audit-enabler.io/coordinator"
+	"k8s-audit-enabler.io/coordinator/uninstall"
 	"k8s-audit-enabler.io/internal/buildinfo"
 	"k8s-audit-enabler.io/internal/logging"
 )
@@ -26,7 +29,11 @@ func main() {
 		debug.SetGCPercent(gcPercent)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
+	do, args := run, os.Args[1:]
+	if len(args) > 0 && args[0] == "uninstall" {
+		do, args = runUninstall, args[1:]
+	}
+	err := do(ctx, args)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "coordinator:", err)
@@ -35,11 +42,13 @@ func main() {
 }
 
 // run adds no flag for the kubeconfig: controller-runtime brings --kubeconfig with it.
-func run(ctx context.Context) error {
+func run(ctx context.Context, args []string) error {
 	var o coordinator.Options
 	version := flag.Bool("version", false, "Print the version and exit.")
 	o.BindFlags(flag.CommandLine)
-	flag.Parse()
+	if err := parse(args); err != nil {
+		return err
+	}
 	if *version {
 		fmt.Println(buildinfo.Version())
 		return nil
@@ -56,4 +65,36 @@ func run(ctx context.Context) error {
 		return fmt.Errorf("find the API server: %w", err)
 	}
 	return coordinator.Run(ctx, o, config, log)
+}
+
+// runUninstall prints for the one who waits for Helm, not for a collector of logs.
+func runUninstall(ctx context.Context, args []string) error {
+	var o uninstall.Options
+	o.BindFlags(flag.CommandLine)
+	if err := parse(args); err != nil {
+		return err
+	}
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	config.UserAgent = buildinfo.UserAgent("uninstall")
+	client, err := typedcorev1.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
+	return uninstall.Run(ctx, o, client.ConfigMaps(o.Namespace), os.Stdout)
+}
+
+func parse(args []string) error {
+	if err := flag.CommandLine.Parse(args); err != nil {
+		return err //nolint:wrapcheck // the flag package has said it
+	}
+	if flag.NArg() > 0 {
+		return fmt.Errorf("argument %q is not known; there is one command, uninstall, and flags: see --help", flag.Arg(0))
+	}
+	return nil
 }

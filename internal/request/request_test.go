@@ -49,7 +49,11 @@ func TestAChangeThatMeetsAnotherIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	set := fake.NewClientset(object(""))
 	var once sync.Once
-	set.PrependReactor("patch", "configmaps", func(clienttesting.Action) (bool, runtime.Object, error) {
+	set.PrependReactor("patch", "configmaps", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		// The fake does not compare it; an API server does, and refuses a patch of what has changed since.
+		if patch, ok := action.(clienttesting.PatchAction); !ok || !strings.Contains(string(patch.GetPatch()), `"resourceVersion":"`) {
+			t.Errorf("a patch of whatever is there: %v", action)
+		}
 		handled := false
 		once.Do(func() {
 			handled = true

@@ -134,7 +134,7 @@ func TestConfig_KeepsAPolicyByteForByte(t *testing.T) {
 func defaultConfig() wire.Config {
 	return wire.Config{
 		TypeMeta: wire.TypeMeta{APIVersion: wire.APIVersion, Kind: wire.KindConfig},
-		Release:  release, Enabled: true, Distribution: "auto", Backend: "auto",
+		Release:  release, Generation: 1, Enabled: true, Distribution: "auto", Backend: "auto",
 		Sink: wire.Sink{Service: &wire.ServiceSink{
 			Namespace: "sysdig-agent", Name: "sysdig-agent", Port: intstr.FromInt32(7765), Path: "/k8s_audit", Scheme: "http",
 		}},

@@ -15,9 +15,10 @@ func TestNotes(t *testing.T) {
 		want     []string
 		not      string
 	}{
-		"enabling":           {nil, []string{"one at a time", label}, "Disabled"},
+		"enabling":           {nil, []string{"one at a time", label, "helm uninstall " + release}, "Disabled"},
 		"paused":             {[]string{"paused=true"}, []string{"paused"}, "one at a time"},
-		"disabling":          {[]string{"enabled=false"}, []string{`wait for "Disabled"`, "helm uninstall"}, "restarts"},
+		"disabling":          {[]string{"enabled=false"}, []string{"taken out", "helm uninstall"}, "restarts"},
+		"without the hook":   {[]string{"uninstall.revert=false"}, []string{"one at a time"}, "helm uninstall"},
 		"without the agents": {[]string{"agent.enabled=false"}, []string{"left out"}, label},
 	}
 	for name, tt := range tests {

@@ -15,6 +15,7 @@ const (
 
 	coordinatorAccount = "audit-ns/k8s-audit-enabler-coordinator"
 	agentAccount       = "audit-ns/k8s-audit-enabler-agent"
+	uninstallAccount   = "audit-ns/k8s-audit-enabler-uninstall"
 )
 
 // TestRBAC_IsStatedHere lists each rule of each role. A rule more or fewer fails: permissions change by decision.
@@ -45,6 +46,10 @@ func TestRBAC_IsStatedHere(t *testing.T) {
 			rule("", []string{"events"}, nil, "create", "patch"))
 	}
 	agent := []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics", "/readyz", "/livez", "/healthz"}, Verbs: []string{"get"}}}
+	uninstall := []rbacv1.PolicyRule{
+		rule("", []string{"configmaps"}, []string{"audit-enabler-request"}, "get", "patch"),
+		rule("", []string{"configmaps"}, []string{"audit-enabler-status"}, "get"),
+	}
 	credentials := []rbacv1.PolicyRule{rule("", []string{"secrets"}, []string{"receiver-token"}, "get")}
 
 	const (
@@ -54,17 +59,20 @@ func TestRBAC_IsStatedHere(t *testing.T) {
 		probing = "ClusterRole k8s-audit-enabler-agent"
 		secret  = "Role audit-ns/k8s-audit-enabler-agent-credentials"
 		nodes   = "Role audit-ns/k8s-audit-enabler-agent-nodes"
+		going   = "Role audit-ns/k8s-audit-enabler-uninstall"
 	)
 	type roles map[string][]rbacv1.PolicyRule
 	bindings := map[string][]string{
 		own: {coordinatorAccount}, system: {coordinatorAccount}, wide: {coordinatorAccount},
-		probing: {agentAccount}, nodes: {agentAccount},
+		probing: {agentAccount}, nodes: {agentAccount}, going: {uninstallAccount},
 	}
 	withSecret := maps.Clone(bindings)
 	withSecret[secret] = []string{agentAccount}
 	withoutAgent := maps.Clone(bindings)
 	delete(withoutAgent, probing)
 	delete(withoutAgent, nodes)
+	withoutHook := maps.Clone(bindings)
+	delete(withoutHook, going)
 
 	tests := map[string]struct {
 		values   values
@@ -73,23 +81,28 @@ func TestRBAC_IsStatedHere(t *testing.T) {
 	}{
 		"defaults": {
 			installable(),
-			roles{own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent"), probing: agent},
+			roles{own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent"), probing: agent, going: uninstall},
 			bindings,
 		},
 		"a URL: no Service is read": {
 			installable().with("http://192.0.2.1/", "sink", "url"),
-			roles{own: coordinatorsOwn, system: recognition, wide: cluster(), probing: agent},
+			roles{own: coordinatorsOwn, system: recognition, wide: cluster(), probing: agent, going: uninstall},
 			bindings,
 		},
 		"credentials: their Secret, and only the agents read it": {
 			installable().with("receiver-token", "sink", "credentialsSecret").with("receiver", "sink", "service", "name"),
-			roles{own: coordinatorsOwn, system: recognition, wide: cluster("receiver"), probing: agent, secret: credentials},
+			roles{own: coordinatorsOwn, system: recognition, wide: cluster("receiver"), probing: agent, secret: credentials, going: uninstall},
 			withSecret,
 		},
 		"no agent: nothing for agents": {
 			installable().with(false, "agent", "enabled").with("receiver-token", "sink", "credentialsSecret"),
-			roles{own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent")},
+			roles{own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent"), going: uninstall},
 			withoutAgent,
+		},
+		"no hook: nothing for an uninstall": {
+			installable().with(false, "uninstall", "revert"),
+			roles{own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent"), probing: agent},
+			withoutHook,
 		},
 	}
 	for name, test := range tests {

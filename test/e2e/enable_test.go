@@ -83,34 +83,20 @@ func TestOneControlPlane(t *testing.T) {
 		defer s.act(t)()
 		unwritable(t, s)
 	})
-	t.Run("disabled, the files are byte for byte what they were", func(t *testing.T) {
+	t.Run("helm uninstall takes everything out, with one restart, and leaves nothing", func(t *testing.T) {
 		defer s.act(t)()
-		s.install(t, stage.Values{"enabled": false})
-		_, err := s.WaitReason(within(t, oneRestart), reason.Disabled)
-		must(t, err)
-		if diff := cmp.Diff(before, s.host(t, node, stage.ManifestPath)); diff != "" {
-			t.Errorf("manifest (-before +after):\n%s", diff)
-		}
+		uninstalled(t, s, etc)
 	})
 	t.Run("an apiserver that does not start is taken back, with its last words", func(t *testing.T) {
 		defer s.act(t)()
 		rolledBack(t, s)
 	})
-	t.Run("helm uninstall leaves the host and the node as they were", func(t *testing.T) {
+	t.Run("helm uninstall where nothing is left to revert restarts nothing", func(t *testing.T) {
 		defer s.act(t)()
+		at := time.Now()
 		must(t, s.Uninstall(within(t, 2*time.Minute), "--wait"))
-		if diff := cmp.Diff(etc, s.snapshot(t, node, "/etc/kubernetes")); diff != "" {
-			t.Errorf("files under /etc/kubernetes (-before +after):\n%s", diff)
-		}
-		if left := s.snapshot(t, node, "/var/lib/k8s_audit"); len(left) > 0 {
-			t.Errorf("files under /var/lib/k8s_audit are left: %v", left)
-		}
-		if got := s.Label(within(t, time.Minute), node, wire.LabelNodeAgent); got != "" {
-			t.Errorf("the node's label is still %q", got)
-		}
-		if !s.starts.Alive(node) {
-			t.Error("the apiserver is not running")
-		}
+		s.restarts(t, at, 0)
+		nothingLeft(t, s, etc)
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 const auditLog = "/var/lib/k8s_audit/log/k8s_audit_events.log"
 
 // rolledBack enables on a host where the audit log's place is taken by a folder: no validation of a configuration sees
-// that, and the apiserver ends at once with "is a directory". It begins and ends with a release that is disabled.
+// that, and the apiserver ends at once with "is a directory". It begins without a release and ends with one that is disabled.
 func rolledBack(t *testing.T, s *scene) { //nolint:thelper // an act, whose lines matter
 	node := s.Nodes()[0]
 	before := s.host(t, node, stage.ManifestPath)

@@ -1,4 +1,4 @@
-// Package apiserver boots a real etcd and a real kube-apiserver for one test, with RBAC and three users, and takes them down
+// Package apiserver boots a real etcd and a real kube-apiserver for one test, with RBAC and four users, and takes them down
 // after it. The programs are those of the lab, of the Kubernetes version named by K8S_AUDIT_ENABLER_TEST_KUBERNETES; they are
 // built when they are missing.
 package apiserver
@@ -29,11 +29,12 @@ import (
 // Namespace is the release's, whose ServiceAccounts the users are.
 const Namespace = "audit"
 
-// Tokens of the users: a cluster administrator, and the ServiceAccounts of coordinator and agent.
+// Tokens of the users: a cluster administrator, and the ServiceAccounts of coordinator, agent and uninstall.
 const (
 	AdminToken       = "admin-token"
 	CoordinatorToken = "coordinator-token"
 	AgentToken       = "agent-token"
+	UninstallToken   = "uninstall-token"
 )
 
 // Server is an API server that ends with the test.
@@ -176,7 +177,8 @@ func writeTokens(t *testing.T, dir string) string {
 	account := func(token, name string) string {
 		return fmt.Sprintf("%s,system:serviceaccount:%s:%s,%s,\"system:serviceaccounts,system:serviceaccounts:%s\"\n", token, Namespace, name, name, Namespace)
 	}
-	text := AdminToken + ",admin,admin,\"system:masters\"\n" + account(CoordinatorToken, "k8s-audit-enabler-coordinator") + account(AgentToken, "k8s-audit-enabler-agent")
+	text := AdminToken + ",admin,admin,\"system:masters\"\n" + account(CoordinatorToken, "k8s-audit-enabler-coordinator") + account(AgentToken, "k8s-audit-enabler-agent") +
+		account(UninstallToken, "k8s-audit-enabler-uninstall")
 	path := filepath.Join(dir, "tokens.csv")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
