@@ -51,8 +51,8 @@ func TestDescribeCountsExits(t *testing.T) {
 	}
 }
 
-// fakeProc writes a process table.
-func fakeProc(t *testing.T, processes map[int][]string) *procfs.FS {
+// fakeProc writes a process table; all processes are in the given control groups.
+func fakeProc(t *testing.T, processes map[int][]string, groups ...string) *procfs.FS {
 	t.Helper()
 	root := t.TempDir()
 	write := func(name, text string) {
@@ -69,6 +69,7 @@ func fakeProc(t *testing.T, processes map[int][]string) *procfs.FS {
 	for pid, args := range processes {
 		write(fmt.Sprintf("%d/cmdline", pid), strings.Join(args, "\x00")+"\x00")
 		write(fmt.Sprintf("%d/stat", pid), fmt.Sprintf("%d (x) S%s %d 0\n", pid, strings.Repeat(" 0", 18), pid*100))
+		write(fmt.Sprintf("%d/cgroup", pid), strings.Join(groups, ""))
 	}
 	return procfs.New(root)
 }

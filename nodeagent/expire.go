@@ -132,12 +132,14 @@ type kubeletUnit struct {
 }
 
 // Restart implements [txn.Kubelet]. A kubelet that does not run is started by it.
-func (k kubeletUnit) Restart(ctx context.Context) error {
-	unit := "kubelet.service"
+func (k kubeletUnit) Restart(ctx context.Context) error { return k.systemd.Restart(ctx, k.unit()) }
+
+// unit is the service that the kubelet runs in, or the one that it has on most hosts.
+func (k kubeletUnit) unit() string {
 	if found, err := k.proc.Kubelet(smallFiles{k.host}); err == nil {
 		if name, err := k.proc.Unit(found.PID); err == nil {
-			unit = name
+			return name
 		}
 	}
-	return k.systemd.Restart(ctx, unit)
+	return "kubelet.service"
 }
