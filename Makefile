@@ -73,11 +73,12 @@ test-chart: deps $(HELM) ## The chart's tests: rendering, schema, RBAC; and buil
 	$(LOCAL) go test -C test -count=1 ./chart/... ./images/...
 
 .PHONY: test-integration
-test-integration: deps ## Coordinator and agent against real apiservers, old and new
+test-integration: deps ## Coordinator and agent against real apiservers, old and new; the redirect on this kernel
 	@for version in v1.34.4 v1.17.5; do \
 	  echo "integration tests against kube-apiserver $$version"; \
 	  K8S_AUDIT_ENABLER_TEST_KUBERNETES=$$version $(LOCAL) go test -C test -count=1 -v -p 1 -timeout 20m ./integration/... || exit 1; \
 	done
+	$(LOCAL) go test -C test -count=1 -v -timeout 10m ./handover/...
 
 .PHONY: test-e2e
 test-e2e: PLATFORMS = $(HOST)

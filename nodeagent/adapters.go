@@ -272,3 +272,9 @@ func upgrader(proc *procfs.FS, now time.Time) string {
 	}
 	return ""
 }
+
+// runs reports whether a program runs on this host.
+func runs(proc *procfs.FS, name string) (bool, error) {
+	found, err := proc.Find(name)
+	return len(found) > 0, err
+}

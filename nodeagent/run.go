@@ -16,6 +16,7 @@ import (
 	"k8s-audit-enabler.io/internal/buildinfo"
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/cri"
+	"k8s-audit-enabler.io/nodeagent/handover"
 	"k8s-audit-enabler.io/nodeagent/health"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/kube"
@@ -102,6 +103,7 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 	defer func() { _ = runtimes.Close() }()
 	local := &localHealth{config: health.Config{
 		CAFile: serviceAccountCA, TokenFile: serviceAccountToken, Timeout: probeTimeout, UserAgent: buildinfo.UserAgent("nodeagent"),
+		Mark: handover.Mark,
 	}}
 	bootID, err := proc.BootID()
 	if err != nil {
@@ -111,6 +113,10 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 		return client.PatchStatus(ctx, o.Namespace, wire.StatusName(o.NodeName), data)
 	}, log)
 	instances := &runtime{cri: runtimes, proc: proc, host: host, log: log}
+	redirect := handover.New(handover.Config{KubeProxy: func() (bool, error) { return runs(proc, "kube-proxy") }, Log: log})
+	if err := redirect.Stop(ctx); err != nil {
+		log.WarnContext(ctx, "Redirect of an earlier life not removed; it expires by itself", "error", err)
+	}
 	a := &agent{
 		node: o.NodeName, version: version, report: status.set, watch: watch.follow, log: log,
 		pollEvery: o.PollInterval, canaryEvery: o.CanaryInterval,
@@ -122,7 +128,8 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 		runner: &txn.Runner{
 			Host: host, Runtime: instances, Health: local, BootID: bootID, Log: log,
 			Explain: health.ExitReason, Uptime: uptime, Watchdog: newWatchdog(host, o.HostRoot),
-			Kubelet: kubeletUnit{proc: proc, host: host, systemd: systemd.New(o.HostRoot)},
+			Handover: redirect,
+			Kubelet:  kubeletUnit{proc: proc, host: host, systemd: systemd.New(o.HostRoot)},
 			Permitted: func(ctx context.Context, c txn.Change) (bool, error) {
 				return permitted(ctx, func(ctx context.Context) (kube.ConfigMap, error) {
 					return client.GetPlan(ctx, o.Namespace, wire.PlanName(o.NodeName))

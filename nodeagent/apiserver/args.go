@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -109,4 +110,31 @@ func (a Args) BindAddress() string {
 func (a Args) AdvertiseAddress() string {
 	value, _ := a.Lookup("advertise-address")
 	return value
+}
+
+const (
+	// defaultServiceRange is kube-apiserver's own default of --service-cluster-ip-range.
+	defaultServiceRange = "10.0.0.0/24"
+	// servicePort is that of the `kubernetes` Service, whatever the apiserver's own is.
+	servicePort = 443
+)
+
+// ServiceAddresses are where the `kubernetes` Service answers, as host:port: the first address after that of the first range,
+// which the apiserver takes for itself (k8s.io/kubernetes pkg/controlplane). Also with two ranges that Service has one address;
+// the first one of the second range belongs to whoever asks for it. A range that is not understood gives none.
+func (a Args) ServiceAddresses() []string {
+	value, _ := a.Lookup("service-cluster-ip-range")
+	if value == "" {
+		value = defaultServiceRange
+	}
+	first, _, _ := strings.Cut(value, ",")
+	prefix, err := netip.ParsePrefix(strings.TrimSpace(first))
+	if err != nil {
+		return nil
+	}
+	address := prefix.Masked().Addr().Next()
+	if !prefix.Contains(address) {
+		return nil
+	}
+	return []string{netip.AddrPortFrom(address, servicePort).String()}
 }

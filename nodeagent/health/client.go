@@ -19,9 +19,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
 )
 
 // ErrRefused says that the apiserver answered but did not accept the agent's token (401, 403).
@@ -51,6 +53,9 @@ type Config struct {
 	Timeout time.Duration
 	// UserAgent is sent with every request.
 	UserAgent string
+	// Mark is set on every connection (SO_MARK), so that one who redirects connections for this address can let it pass. Zero
+	// sets none, and so does a process that may not: nobody redirects its connections either.
+	Mark uint32
 }
 
 // Address is where an apiserver with the given flag values is reached from its own node: bind-address, or the loopback
@@ -224,7 +229,7 @@ func (c *Client) transport() (*http.Transport, error) {
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("read cluster CA %q: no certificate in it", c.config.CAFile)
 	}
-	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	dialer := &net.Dialer{Timeout: 5 * time.Second, Control: Marked(c.config.Mark)}
 	return &http.Transport{
 		DialContext:         dialer.DialContext,
 		TLSClientConfig:     &tls.Config{RootCAs: roots, ServerName: c.config.ServerName, MinVersion: tls.VersionTLS12},
@@ -232,6 +237,25 @@ func (c *Client) transport() (*http.Transport, error) {
 		DisableKeepAlives:   true,
 		TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{}, // no HTTP/2
 	}, nil
+}
+
+// Marked is a [net.Dialer]'s Control that does what [Config.Mark] says.
+func Marked(value uint32) func(network, address string, c syscall.RawConn) error {
+	if value == 0 {
+		return nil
+	}
+	return func(_, _ string, c syscall.RawConn) error {
+		var err error
+		if controlErr := c.Control(func(fd uintptr) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(value))
+		}); controlErr != nil {
+			return controlErr
+		}
+		if err != nil && !errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("mark connection: %w", err)
+		}
+		return nil
+	}
 }
 
 func (c *Client) authorize(request *http.Request) error {
