@@ -152,7 +152,7 @@ func TestTheRoleNamesExactlyTheNodesThereAre(t *testing.T) {
 	rule := func(name string, verbs ...string) rbacv1.PolicyRule {
 		return rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{name}, Verbs: verbs}
 	}
-	want := []rbacv1.PolicyRule{rule("audit-plan-cp1", "get", "list", "watch"), rule("audit-status-cp1", "get", "patch")}
+	want := []rbacv1.PolicyRule{rule("audit-plan-cp1", "get", "list", "watch"), rule("audit-status-cp1", "patch")}
 	if diff := cmp.Diff(want, rules()); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}

@@ -158,7 +158,7 @@ func agentRules(plans, statuses []string) []rbacv1.PolicyRule {
 	}
 	return []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: plans, Verbs: []string{"get", "list", "watch"}},
-		{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: statuses, Verbs: []string{"get", "patch"}},
+		{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: statuses, Verbs: []string{"patch"}},
 	}
 }
 

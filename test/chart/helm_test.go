@@ -5,15 +5,11 @@ package chart
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -23,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/test/helm"
 )
 
 const (
@@ -33,29 +30,10 @@ const (
 	registry   = "image.registry=registry.internal/security"
 )
 
-// helm is HELM, or the one that make tools has built, or the one on the PATH.
-var helm = sync.OnceValues(func() (string, error) {
-	if path := os.Getenv("HELM"); path != "" {
-		return path, nil
-	}
-	home, err := os.UserCacheDir()
-	if err == nil {
-		cache := cmp.Or(os.Getenv("K8S_AUDIT_ENABLER_CACHE"), filepath.Join(home, "k8s-audit-enabler"))
-		if built, _ := filepath.Glob(filepath.Join(cache, "tools", "helm-*", "helm")); len(built) > 0 {
-			return built[0], nil
-		}
-	}
-	path, err := exec.LookPath("helm")
-	if err != nil {
-		return "", errors.New("find helm: not built; run: make tools")
-	}
-	return path, nil
-})
-
 // runHelm returns helm's output; the error holds what it said.
 func runHelm(t *testing.T, env []string, args ...string) (string, error) {
 	t.Helper()
-	path, err := helm()
+	path, err := helm.Find()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,11 +10,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+
+	"k8s-audit-enabler.io/test/helm"
 )
 
 func TestManifest_IsWhatTheChartRenders(t *testing.T) {
 	t.Parallel()
-	program, err := helm()
+	program, err := helm.Find()
 	if err != nil {
 		t.Fatal(err)
 	}

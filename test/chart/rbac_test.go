@@ -26,13 +26,13 @@ func TestRBAC_IsStatedHere(t *testing.T) {
 	}
 	coordinatorsOwn := []rbacv1.PolicyRule{
 		rule("", []string{"configmaps"}, nil, "get", "list", "watch", "create", "update", "patch", "delete"),
-		rule("coordination.k8s.io", []string{"leases"}, nil, "get", "list", "watch", "create", "update", "patch"),
+		rule("coordination.k8s.io", []string{"leases"}, nil, "create"),
+		rule("coordination.k8s.io", []string{"leases"}, []string{"k8s-audit-enabler-coordinator"}, "get", "update", "patch"),
 		rule("rbac.authorization.k8s.io", []string{"roles"}, nil, "create"),
-		rule("rbac.authorization.k8s.io", []string{"roles"}, []string{"k8s-audit-enabler-agent-nodes"}, "get", "list", "watch", "update", "patch", "delete"),
-		rule("apps", []string{"deployments"}, []string{"k8s-audit-enabler-coordinator"}, "get"),
+		rule("rbac.authorization.k8s.io", []string{"roles"}, []string{"k8s-audit-enabler-agent-nodes"}, "get", "patch"),
 	}
 	recognition := []rbacv1.PolicyRule{
-		rule("", []string{"pods"}, nil, "get", "list", "watch"),
+		rule("", []string{"pods"}, nil, "list", "watch"),
 		rule("", []string{"configmaps"}, []string{"kubeadm-config"}, "get"),
 		rule("coordination.k8s.io", []string{"leases"}, []string{"plndr-cp-lock"}, "get"),
 	}

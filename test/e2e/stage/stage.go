@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"k8s-audit-enabler.io/test/helm"
 	"k8s-audit-enabler.io/test/lab"
 	"k8s-audit-enabler.io/test/receiver"
 )
@@ -94,7 +95,7 @@ func attach(ctx context.Context, l *lab.Lab, o Options) (*Stage, error) {
 	if s.hosts, err = runningHosts(l); err != nil {
 		return nil, err
 	}
-	if s.HelmPath, err = findHelm(); err != nil {
+	if s.HelmPath, err = helm.Find(); err != nil {
 		return nil, err
 	}
 	if s.Config, err = clientcmd.BuildConfigFromFlags("", s.Kubeconfig); err != nil {

@@ -1,14 +1,9 @@
 package stage
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -25,23 +20,6 @@ func (s *Stage) getNode(ctx context.Context, node string) (*corev1.Node, error) 
 
 // noProxy dials the lab directly, whatever the environment says.
 func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
-
-// findHelm is HELM, or the one that make tools has built into the cache, or one on the PATH.
-func findHelm() (string, error) {
-	if path := os.Getenv("HELM"); path != "" {
-		return path, nil
-	}
-	if cache, err := os.UserCacheDir(); err == nil {
-		cache = cmp.Or(os.Getenv("K8S_AUDIT_ENABLER_CACHE"), filepath.Join(cache, "k8s-audit-enabler"))
-		if built, _ := filepath.Glob(filepath.Join(cache, "tools", "helm-*", "helm")); len(built) > 0 {
-			return built[0], nil
-		}
-	}
-	if path, err := exec.LookPath("helm"); err == nil {
-		return path, nil
-	}
-	return "", errors.New("find helm: not built; run: make tools")
-}
 
 // labValues are the values that a cluster without a registry needs.
 func (s *Stage) labValues() Values {

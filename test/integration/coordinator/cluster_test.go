@@ -3,6 +3,8 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,10 +13,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"k8s-audit-enabler.io/coordinator"
 	"k8s-audit-enabler.io/internal/logging"
 	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/test/helm"
 )
 
 const (
@@ -61,49 +65,33 @@ func must(t *testing.T) func(any, error) {
 	}
 }
 
-// grantPermissions gives what the chart gives.
+// credentialsSecret is the one Secret that the chart lets agents read.
+const credentialsSecret = "receiver-token"
+
+// grantPermissions gives what the chart gives, as Helm renders it.
 func (c *cluster) grantPermissions(t *testing.T) {
 	t.Helper()
-	const coordinatorAccount, agentAccount = "k8s-audit-enabler-coordinator", "k8s-audit-enabler-agent"
-	rule := func(group, resource string, names []string, verbs ...string) rbacv1.PolicyRule {
-		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, ResourceNames: names, Verbs: verbs}
+	program, err := helm.Find()
+	must(t)(program, err)
+	out, err := exec.CommandContext(t.Context(), program, "template", "audit", "../../../charts/k8s-audit-enabler", "--namespace", namespace,
+		"--set", "image.registry=registry.internal,sink.credentialsSecret="+credentialsSecret).Output()
+	must(t)(out, err)
+	for document := range strings.SplitSeq("\n"+string(out), "\n---\n") {
+		object, _, err := scheme.Codecs.UniversalDeserializer().Decode([]byte(document), nil, nil)
+		if err != nil {
+			continue // a comment
+		}
+		switch o := object.(type) {
+		case *rbacv1.Role:
+			must(t)(c.admin.RbacV1().Roles(o.Namespace).Create(t.Context(), o, metav1.CreateOptions{}))
+		case *rbacv1.RoleBinding:
+			must(t)(c.admin.RbacV1().RoleBindings(o.Namespace).Create(t.Context(), o, metav1.CreateOptions{}))
+		case *rbacv1.ClusterRole:
+			must(t)(c.admin.RbacV1().ClusterRoles().Create(t.Context(), o, metav1.CreateOptions{}))
+		case *rbacv1.ClusterRoleBinding:
+			must(t)(c.admin.RbacV1().ClusterRoleBindings().Create(t.Context(), o, metav1.CreateOptions{}))
+		}
 	}
-	rbac := c.admin.RbacV1()
-	subject := func(name string) []rbacv1.Subject {
-		return []rbacv1.Subject{{Kind: "ServiceAccount", Name: name, Namespace: namespace}}
-	}
-	for in, rules := range map[string][]rbacv1.PolicyRule{
-		namespace: {
-			rule("", "configmaps", nil, "get", "list", "watch", "create", "update", "patch", "delete"),
-			rule("coordination.k8s.io", "leases", nil, "get", "list", "watch", "create", "update", "patch"),
-			rule("rbac.authorization.k8s.io", "roles", nil, "create"),
-			rule("rbac.authorization.k8s.io", "roles", []string{coordinator.AgentRole}, "get", "update", "patch"),
-		},
-		"kube-system": {
-			rule("", "pods", nil, "get", "list", "watch"),
-			rule("", "configmaps", []string{"kubeadm-config"}, "get"),
-		},
-		sinkNamespace: {rule("", "services", []string{sinkName}, "get", "list", "watch")},
-	} {
-		must(t)(rbac.Roles(in).Create(t.Context(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: coordinatorAccount}, Rules: rules}, metav1.CreateOptions{}))
-		must(t)(rbac.RoleBindings(in).Create(t.Context(), &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: coordinatorAccount}, Subjects: subject(coordinatorAccount),
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: coordinatorAccount},
-		}, metav1.CreateOptions{}))
-	}
-	must(t)(rbac.ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: coordinatorAccount}, Rules: []rbacv1.PolicyRule{
-		rule("", "nodes", nil, "get", "list", "watch", "patch"),
-		rule("", "configmaps", []string{wire.ConfigName}, "get"),
-		rule("", "events", nil, "create", "patch"),
-	}}, metav1.CreateOptions{}))
-	must(t)(rbac.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: coordinatorAccount}, Subjects: subject(coordinatorAccount),
-		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: coordinatorAccount},
-	}, metav1.CreateOptions{}))
-	must(t)(rbac.RoleBindings(namespace).Create(t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: coordinator.AgentRole}, Subjects: subject(agentAccount),
-		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: coordinator.AgentRole},
-	}, metav1.CreateOptions{}))
 }
 
 // addNode adds a control-plane node with its apiserver's mirror pod, ready.

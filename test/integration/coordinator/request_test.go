@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
@@ -26,19 +25,6 @@ func (c *cluster) ask(t *testing.T, change func(*wire.Request)) {
 // uninstaller is the client of an uninstall's Job.
 func (c *cluster) uninstaller(t *testing.T) typedcorev1.ConfigMapInterface {
 	t.Helper()
-	const account = "k8s-audit-enabler-uninstall"
-	rbac := c.admin.RbacV1()
-	if _, err := rbac.Roles(namespace).Get(t.Context(), account, metav1.GetOptions{}); err != nil {
-		must(t)(rbac.Roles(namespace).Create(t.Context(), &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: account}, Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{wire.RequestName}, Verbs: []string{"get", "patch"}},
-			{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{wire.ClusterStatusName}, Verbs: []string{"get"}},
-		}}, metav1.CreateOptions{}))
-		must(t)(rbac.RoleBindings(namespace).Create(t.Context(), &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: account},
-			Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: account, Namespace: namespace}},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: account},
-		}, metav1.CreateOptions{}))
-	}
 	client, err := typedcorev1.NewForConfig(c.config(apiserver.UninstallToken))
 	must(t)(client, err)
 	return client.ConfigMaps(namespace)

@@ -100,7 +100,7 @@ func (a *audited) furnish(t *testing.T) {
 	}
 	create(a.Admin.RbacV1().Roles(apiserver.Namespace).Create(ctx, &rbacv1.Role{ObjectMeta: ours, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{wire.PlanName(node)}, Verbs: []string{"get", "list", "watch"}},
-		{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{wire.StatusName(node)}, Verbs: []string{"get", "patch"}},
+		{APIGroups: []string{""}, Resources: []string{"configmaps"}, ResourceNames: []string{wire.StatusName(node)}, Verbs: []string{"patch"}},
 	}}, metav1.CreateOptions{}))
 	subjects := []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: apiserver.Namespace, Name: "k8s-audit-enabler-agent"}}
 	create(a.Admin.RbacV1().RoleBindings(apiserver.Namespace).Create(ctx, &rbacv1.RoleBinding{ObjectMeta: ours, Subjects: subjects, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "agent"}}, metav1.CreateOptions{}))
