@@ -93,7 +93,7 @@ func Propose(in Input) (*txn.Change, *Refusal) {
 		return nil, notUnderstood(in.Manifest.Path, err)
 	}
 	return &txn.Change{
-		Kind: txn.KindApply, Revision: revision, PlanRevision: in.Plan.Revision, Manifest: in.Manifest.Path,
+		Kind: txn.KindApply, Front: front(base), Revision: revision, PlanRevision: in.Plan.Revision, Manifest: in.Manifest.Path,
 		Base: in.Manifest.Data, New: edited, BaseRevision: base.Revision(),
 		Dir: apiserver.RevisionDir(revision), Files: want.files(files), Owner: owner(original), LogBytes: want.logBytes(),
 		Record: encoded, Effects: want.effects(in, m), ReadyTimeout: cmp.Or(in.Plan.ReadyTimeout.Duration, defaultReadyTimeout),

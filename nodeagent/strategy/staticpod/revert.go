@@ -33,7 +33,7 @@ func ProposeRevert(m Manifest, plan *wire.Plan, live *txn.Live) (*txn.Change, *R
 		return nil, nil
 	}
 	return &txn.Change{
-		Kind: txn.KindRevert, PlanRevision: plan.Revision, Manifest: m.Path, Base: m.Data, New: original,
+		Kind: txn.KindRevert, Front: front(current), PlanRevision: plan.Revision, Manifest: m.Path, Base: m.Data, New: original,
 		BaseRevision: current.Revision(), ReadyTimeout: cmp.Or(plan.ReadyTimeout.Duration, defaultReadyTimeout),
 	}, nil
 }
