@@ -35,12 +35,12 @@ func (r *Reconciler) readDocuments(ctx context.Context, from client.Reader, w *w
 		return err
 	}
 	return r.each(ctx, from, wire.KindNodeStatus, wire.StatusName, func(node string, object *corev1.ConfigMap) error {
-		var s wire.NodeStatus
 		w.statusObjects[node] = object
-		if err := wire.Decode(object.Data, wire.KindNodeStatus, &s); err != nil {
+		status, err := readStatus(object.Data)
+		if err != nil {
 			return err
 		}
-		w.statuses[node] = &s
+		w.statuses[node] = status
 		return nil
 	})
 }
@@ -50,16 +50,16 @@ func (r *Reconciler) readAnswer(ctx context.Context, w *world, node string) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	var object corev1.ConfigMap
-	var s wire.NodeStatus
+	var status *wire.NodeStatus
 	err := r.Live.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: wire.StatusName(node)}, &object)
 	if err == nil {
-		err = wire.Decode(object.Data, wire.KindNodeStatus, &s)
+		status, err = readStatus(object.Data)
 	}
 	if err != nil {
 		log.FromContext(ctx).V(1).Info("No newer answer from the node", "node", node, "detail", err.Error())
 		return
 	}
-	w.statusObjects[node], w.statuses[node] = &object, &s
+	w.statusObjects[node], w.statuses[node] = &object, status
 }
 
 // each calls take for every ConfigMap of a kind that belongs to a node.
