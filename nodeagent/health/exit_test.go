@@ -20,6 +20,14 @@ func TestTheReasonOfAnExitIsInTheLastWords(t *testing.T) {
 			[]string{"Error: failed to read file path: audit policy file /x: no such file or directory"},
 			reason.PolicyRejected,
 		},
+		"an etcd that is away": {
+			[]string{"F1123 04:22:36.744681       1 instance.go:232] Error creating leases: error creating storage factory: context deadline exceeded"},
+			reason.EtcdUnhealthy,
+		},
+		"an etcd that is away, for an old version": {
+			[]string{"F1123 storage_decorator.go:57] Unable to create storage backend: config (&{...}), err (context deadline exceeded)"},
+			reason.EtcdUnhealthy,
+		},
 		"an unknown flag": {[]string{"Error: unknown flag: --audit-what"}, ""},
 		"no words":        {nil, ""},
 	}

@@ -98,6 +98,37 @@ func TestAKubeletThatIgnoresTheRestoredManifestIsRestarted(t *testing.T) {
 	})
 }
 
+func TestAnApiserverThatEndsForWantOfEtcdIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	for name, back := range map[string]bool{"etcd comes back": true, "etcd stays away": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.behaves[content(testRevision)] = crashes
+				w.behaves[content("")] = works
+				began := time.Now()
+				w.onLook = func() {
+					if back && time.Since(began) > 100*time.Second { // later than the apiserver may take, and twice that is not over
+						w.behaves[content(testRevision)] = works
+					}
+				}
+				r := w.runner()
+				r.Explain = func([]string) string { return reason.EtcdUnhealthy }
+				outcome, err := r.Do(t.Context(), w.change())
+				switch {
+				case err != nil:
+					t.Fatal(err)
+				case back && outcome.Result != ResultCommitted:
+					t.Errorf("outcome %+v %+v, want committed", outcome, outcome.Fault)
+				case !back && (outcome.Result != ResultRolledBack || outcome.Fault.Reason != reason.EtcdUnhealthy):
+					t.Errorf("outcome %+v %+v, want rolled back for etcd", outcome, outcome.Fault)
+				}
+			})
+		})
+	}
+}
+
 func TestRetriesComeAtEverLongerIntervals(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

@@ -102,6 +102,8 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		readyAt  time.Time
 		done     = nudges{}
 		extended bool
+		// judged are the exits for which etcd is to blame.
+		judged int
 		tick     = time.NewTicker(timing.Probe)
 	)
 	defer tick.Stop()
@@ -122,8 +124,12 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 				return down.until(now), len(fresh), fault, nil
 			}
 		}
-		if seen.awaited != nil && seen.awaited.Exits >= maxExits {
-			return down.until(now), len(fresh), r.crashed(ctx, *seen.awaited), nil
+		if i := seen.awaited; i != nil && i.Exits >= maxExits && i.Exits > judged {
+			fault := r.crashed(ctx, *i)
+			if fault.Reason != reason.EtcdUnhealthy {
+				return down.until(now), len(fresh), fault, nil
+			}
+			judged = i.Exits // an apiserver ends when it does not find its etcd, and is started again
 		}
 		switch {
 		case probeErr != nil || !seen.up():
@@ -137,13 +143,17 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 			done[what] = true
 			r.nudge(ctx, what, e, seen)
 		}
-		if now.After(deadline) && etcdFails(probeErr) && !extended {
+		if now.After(deadline) && (judged > 0 || etcdFails(probeErr)) && !extended {
 			// Not the change's fault, and the old apiserver would fare no better.
 			r.Log.WarnContext(ctx, "The new apiserver waits for etcd; it gets the same time again", "error", probeErr)
 			deadline, extended = now.Add(e.timeout), true
 		}
 		if now.After(deadline) {
-			return down.until(now), len(fresh), r.late(ctx, seen, probeErr, e.timeout), nil
+			fault := r.late(ctx, seen, probeErr, e.timeout)
+			if judged > 0 && fault.Reason == reason.NotReady {
+				fault.Reason = reason.EtcdUnhealthy
+			}
+			return down.until(now), len(fresh), fault, nil
 		}
 		select {
 		case <-ctx.Done():
