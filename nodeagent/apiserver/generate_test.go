@@ -232,6 +232,7 @@ func FuzzEditShapes(f *testing.F) {
 		if err != nil || len(kept) > 0 || !bytes.Equal(back, in) {
 			t.Fatalf("not reverted: %v %v\n%s", err, kept, Diff(in, back))
 		}
+		checkSemantics(t, in, out, intent)
 		checkLooseRevert(t, in, out, change)
 	})
 }
