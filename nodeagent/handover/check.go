@@ -29,9 +29,12 @@ func trials(e Evidence, plan []Routes) []trial {
 	var list []trial
 	for i, routes := range plan {
 		for _, r := range routes.Routes {
+			if r.Foreign {
+				continue
+			}
 			addresses := []netip.Addr{r.To.Addr()}
 			if !r.To.Addr().IsValid() {
-				addresses = []netip.Addr{routes.Family.loopback()}
+				addresses = slices.DeleteFunc(e.loopbacks(routes.Family), func(a netip.Addr) bool { return slices.Contains(r.Except, a) })
 				if a, ok := e.address(routes.Family); ok {
 					addresses = append(addresses, a)
 				}
@@ -44,13 +47,6 @@ func trials(e Evidence, plan []Routes) []trial {
 		}
 	}
 	return list
-}
-
-func (f family) loopback() netip.Addr {
-	if f == v6 {
-		return netip.IPv6Loopback()
-	}
-	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
 }
 
 // check makes the trials. It opens connections and sends nothing.

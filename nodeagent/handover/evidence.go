@@ -100,6 +100,28 @@ func (e Evidence) services(f family) []netip.Addr {
 	return found
 }
 
+// self are the addresses at which an apiserver that listens on all addresses calls itself. It takes the loopback's of the
+// family that it listens on, which is IPv6 for both families where there is any (k8s.io/apiserver pkg/server,
+// LoopbackHostPort). Whoever else answered there would not know the token that it made for itself, and it would not start.
+func (e Evidence) self(f family) []netip.Addr {
+	if f == v4 && len(e.loopbacks(v6)) > 0 {
+		return nil
+	}
+	return e.loopbacks(f)
+}
+
+func (e Evidence) loopbacks(f family) []netip.Addr {
+	var found []netip.Addr
+	for _, i := range e.Interfaces {
+		for _, a := range i.Addresses {
+			if f.of(a) && a.IsLoopback() {
+				found = append(found, a)
+			}
+		}
+	}
+	return found
+}
+
 // address is one of this host's at which pods reach it: the preferred one, or the first. The loopback is none.
 func (e Evidence) address(f family) (netip.Addr, bool) {
 	var found []netip.Addr

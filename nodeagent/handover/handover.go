@@ -84,6 +84,13 @@ func (r *Redirect) Start(ctx context.Context, front txn.Front, to txn.Rehearsed)
 		return fmt.Errorf("this kernel does not take the redirect: %w", err)
 	}
 	r.plan = plan
+	for _, routes := range plan {
+		for _, route := range routes.Routes {
+			if route.Foreign {
+				r.config.Log.InfoContext(ctx, "The apiserver calls itself at the only address it listens on; programs of this host that call it there see the restart", "address", route.To)
+			}
+		}
+	}
 	if err := check(ctx, evidence, plan); err != nil {
 		return errors.Join(fmt.Errorf("the redirect was tried and does not hold on this host: %w", err), r.stop())
 	}

@@ -27,6 +27,8 @@ type Route struct {
 	Except []netip.Addr
 	// Instead is where the connection goes. Without an address that stays as it is, and only the port is another.
 	Instead netip.AddrPort
+	// Foreign: only connections that come from elsewhere than this host's own network go there, pods included.
+	Foreign bool
 	// Service: the address is a Service's, which leads to any apiserver of the cluster.
 	Service bool
 }
@@ -55,7 +57,13 @@ func (r Routes) Ports() []uint16 {
 //
 // An apiserver that listens on all addresses is called at any of them, one that listens on a single address only there: what
 // listens on the same port of another address, as a load balancer on the node does, is somebody else. The rehearsed
-// apiserver listens on the same addresses, so that only the port changes. Connections for the Service go to the node's own
+// apiserver listens on the same addresses, so that only the port changes.
+//
+// An apiserver that starts must reach itself. One that listens on all addresses calls itself at the loopback, which is left
+// out. One that listens on a single address calls itself there, as do all programs of this host, and cannot be told from
+// them: connections of this host's programs to that address are not redirected, only those to the Service.
+//
+// Connections for the Service go to the node's own
 // address, never to the loopback, from which pods cannot be answered.
 func Plan(e Evidence, front txn.Front, to txn.Rehearsed) ([]Routes, error) {
 	if !isPort(front.Port) || !isPort(to.Port) || front.Port == to.Port {
@@ -96,8 +104,12 @@ func Plan(e Evidence, front txn.Front, to txn.Rehearsed) ([]Routes, error) {
 				routes.Routes = append(routes.Routes, Route{To: service, Instead: netip.AddrPortFrom(node, spare), Service: true})
 			}
 		}
+		var except []netip.Addr
+		if !bind.IsValid() {
+			except = append(e.services(f), e.self(f)...)
+		}
 		routes.Routes = append(routes.Routes, Route{
-			To: netip.AddrPortFrom(bind, port), Except: e.services(f), Instead: netip.AddrPortFrom(netip.Addr{}, spare),
+			To: netip.AddrPortFrom(bind, port), Except: except, Foreign: bind.IsValid(), Instead: netip.AddrPortFrom(netip.Addr{}, spare),
 		})
 		plan = append(plan, routes)
 	}

@@ -24,6 +24,9 @@ func words(plan []Routes) []string {
 				instead = r.Instead.Addr().String()
 			}
 			line := fmt.Sprintf("v%d %s port %d: %s port %d", routes.Family, to, r.To.Port(), instead, r.Instead.Port())
+			if r.Foreign {
+				line += ", from elsewhere"
+			}
 			if len(r.Except) > 0 {
 				line += fmt.Sprintf(", but %v", r.Except)
 			}
@@ -55,31 +58,31 @@ func TestPlan(t *testing.T) {
 			same,
 			txn.Front{Port: 6443, Services: service},
 			txn.Rehearsed{Port: 16443, Bind: "0.0.0.0"},
-			[]string{"v4 10.96.0.1 port 443: 10.0.0.5 port 16443", "v4 local port 6443: same port 16443", "v6 local port 6443: same port 16443"},
+			[]string{"v4 10.96.0.1 port 443: 10.0.0.5 port 16443", "v4 local port 6443: same port 16443", "v6 local port 6443: same port 16443, but [::1]"},
 		},
 		"on all addresses, said the other way": {
 			v4only,
 			txn.Front{Port: 6443, Services: service},
 			txn.Rehearsed{Port: 16443, Bind: "::"},
-			[]string{"v4 10.96.0.1 port 443: 10.0.0.5 port 16443", "v4 local port 6443: same port 16443"},
+			[]string{"v4 10.96.0.1 port 443: 10.0.0.5 port 16443", "v4 local port 6443: same port 16443, but [127.0.0.1]"},
 		},
 		"on one address": {
 			same,
 			txn.Front{Port: 8443, Services: service},
 			txn.Rehearsed{Port: 18443, Bind: "10.0.0.7"},
-			[]string{"v4 10.96.0.1 port 443: 10.0.0.7 port 18443", "v4 10.0.0.7 port 8443: same port 18443"},
+			[]string{"v4 10.96.0.1 port 443: 10.0.0.7 port 18443", "v4 10.0.0.7 port 8443: same port 18443, from elsewhere"},
 		},
 		"on one IPv6 address": {
 			same,
 			txn.Front{Port: 6443, Services: []string{"[fd00:96::1]:443"}},
 			txn.Rehearsed{Port: 16443, Bind: "fd00::5"},
-			[]string{"v6 fd00:96::1 port 443: fd00::5 port 16443", "v6 fd00::5 port 6443: same port 16443"},
+			[]string{"v6 fd00:96::1 port 443: fd00::5 port 16443", "v6 fd00::5 port 6443: same port 16443, from elsewhere"},
 		},
 		"an IPv6 Service": {
 			same,
 			txn.Front{Port: 6443, Services: []string{"[fd00:96::1]:443"}},
 			txn.Rehearsed{Port: 16443},
-			[]string{"v4 local port 6443: same port 16443", "v6 fd00:96::1 port 443: fd00::5 port 16443", "v6 local port 6443: same port 16443"},
+			[]string{"v4 local port 6443: same port 16443", "v6 fd00:96::1 port 443: fd00::5 port 16443", "v6 local port 6443: same port 16443, but [::1]"},
 		},
 		"the Service's address is local, and so are those of others": {
 			ipvs,
@@ -87,7 +90,7 @@ func TestPlan(t *testing.T) {
 			txn.Rehearsed{Port: 10443},
 			[]string{
 				"v4 10.96.0.1 port 443: 10.0.0.5 port 10443", "v4 local port 443: same port 10443, but [10.96.0.1 10.96.0.10]",
-				"v6 local port 443: same port 10443",
+				"v6 local port 443: same port 10443, but [::1]",
 			},
 		},
 	}
@@ -142,7 +145,7 @@ func TestAServiceIsTriedButNeedNotBeReached(t *testing.T) {
 	}
 	want := []string{
 		"10.96.0.1:443 node=false optional=true", "127.0.0.1:6443 node=true optional=false", "10.0.0.5:6443 node=true optional=true",
-		"[::1]:6443 node=true optional=true", "[fd00::5]:6443 node=true optional=true",
+		"[fd00::5]:6443 node=true optional=true",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("trials (-want +got):\n%s", diff)

@@ -109,6 +109,9 @@ func (k tables) add(c *nftables.Conn, routes Routes) error {
 			Table: t, Name: h.name, Type: nftables.ChainTypeNAT, Hooknum: h.hook, Priority: nftables.ChainPriorityRef(priority),
 		})
 		for i, route := range routes.Routes {
+			if route.Foreign && h.hook == nftables.ChainHookOutput {
+				continue // what it sends through the loopback has passed this chain, and is not looked at again
+			}
 			c.AddRule(&nftables.Rule{Table: t, Chain: chain, Exprs: k.rule(routes.Family, route, lease, excepts[i])})
 		}
 	}
