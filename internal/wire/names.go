@@ -36,6 +36,10 @@ const (
 	// AnnotationRepair is put there too when a revision is put back into a manifest that somebody else rewrote. Its value is
 	// another one each time, so that the kubelet, and an upgrade that waits for it, see a pod that they have not seen before.
 	AnnotationRepair = "k8s-audit-enabler.io/repair"
+	// AnnotationRehearsal is on the pod of a rehearsal, the second apiserver that tries a configuration out, and LabelRehearsal
+	// is its only label. Nothing that carries it is this node's apiserver.
+	AnnotationRehearsal = "k8s-audit-enabler.io/rehearsal"
+	LabelRehearsal      = "k8s-audit-enabler.io/rehearsal"
 )
 
 // PlanName is the name of a node's plan ConfigMap.
