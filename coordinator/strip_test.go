@@ -55,6 +55,19 @@ func TestEveryControlPlaneNodeIsInExactlyOneCache(t *testing.T) {
 	}
 }
 
+func TestARehearsalIsNoApiserver(t *testing.T) {
+	t.Parallel()
+	s, err := newSelectors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, selector := range s.pods {
+		if selector.Matches(labels.Set{wire.LabelRehearsal: "true"}) {
+			t.Errorf("%s takes a rehearsal for an apiserver", selector)
+		}
+	}
+}
+
 func TestAHeartbeatIsNoChange(t *testing.T) {
 	t.Parallel()
 	beat := func(version string, at time.Time, ready corev1.ConditionStatus) client.Object {

@@ -53,9 +53,7 @@ func CheckConfig(c *wire.Config) (*wire.Config, *Refusal) {
 	orElse(&out.Existing.Policy, wire.ExistingAuto)
 	orElse(&out.Existing.Log, wire.ExistingAuto)
 	orElse(&out.Existing.Webhook, wire.ExistingRefuse)
-	if out.Rollout.ReadyTimeout.Duration == 0 {
-		out.Rollout.ReadyTimeout.Duration = defaultReadyTimeout
-	}
+	completeRollout(&out.Rollout)
 	if out.Policy.Content != "" {
 		out.Policy.Preset = presetCustom
 	}
@@ -71,10 +69,16 @@ func WayBack(c *wire.Config) *wire.Config {
 	if problemWithWaits(out.Rollout) != "" {
 		out.Rollout = wire.RolloutSettings{}
 	}
-	if out.Rollout.ReadyTimeout.Duration == 0 {
-		out.Rollout.ReadyTimeout.Duration = defaultReadyTimeout
-	}
+	completeRollout(&out.Rollout)
 	return out
+}
+
+func completeRollout(r *wire.RolloutSettings) {
+	if r.ReadyTimeout.Duration == 0 {
+		r.ReadyTimeout.Duration = defaultReadyTimeout
+	}
+	orElse(&r.Rehearse, wire.RehearseAuto)
+	orElse(&r.Handover, wire.HandoverAuto)
 }
 
 func orElse(value *string, otherwise string) {
@@ -99,6 +103,8 @@ func problemIn(c *wire.Config) string {
 		{"existing.policy", c.Existing.Policy, []string{wire.ExistingAuto, wire.ExistingKeep, wire.ExistingReplace}},
 		{"existing.log", c.Existing.Log, []string{wire.ExistingAuto, wire.ExistingKeep, wire.ExistingReplace}},
 		{"existing.webhook", c.Existing.Webhook, []string{wire.ExistingRefuse, wire.ExistingReplace}},
+		{"rollout.rehearse", c.Rollout.Rehearse, []string{wire.RehearseAuto, wire.RehearseAlways, wire.RehearseNever}},
+		{"rollout.handover", c.Rollout.Handover, []string{wire.HandoverAuto, wire.HandoverOff}},
 	} {
 		if !slices.Contains(choice.allowed, choice.value) {
 			return fmt.Sprintf("%s is %q; write one of %s", choice.key, choice.value, strings.Join(choice.allowed, ", "))

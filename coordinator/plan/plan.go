@@ -70,6 +70,8 @@ func (in Input) plan(n detect.Node, v *version.Version, desired wire.Desired) (*
 		KubernetesVersion: fmt.Sprintf("v%d.%d.%d", v.Major(), v.Minor(), v.Patch()),
 		Desired:           desired,
 		ReadyTimeout:      metav1.Duration{Duration: in.Config.Rollout.ReadyTimeout.Duration},
+		Rehearse:          in.Config.Rollout.Rehearse,
+		Handover:          in.Config.Rollout.Handover,
 	}
 	revision, err := p.ComputeRevision()
 	if err != nil {

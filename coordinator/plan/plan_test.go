@@ -66,13 +66,25 @@ func TestAPlanHoldsEverythingTheAgentNeeds(t *testing.T) {
 			Flags:    []wire.Flag{{Name: "audit-log-maxbackup", Value: "1"}, {Name: "audit-log-maxsize", Value: "10"}, {Name: "audit-webhook-batch-max-wait", Value: "5s"}},
 			Existing: wire.ExistingSettings{Policy: "auto", Log: "auto", Webhook: "refuse"},
 		},
-		ReadyTimeout: metav1.Duration{Duration: 5 * time.Minute},
+		ReadyTimeout: metav1.Duration{Duration: 5 * time.Minute}, Rehearse: "auto", Handover: "auto",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
 	}
 	if revision, err := got.ComputeRevision(); err != nil || revision != got.Revision {
 		t.Errorf("revision %q, computed %q, %v", got.Revision, revision, err)
+	}
+}
+
+func TestHowAChangeIsMadeIsNoOtherRevision(t *testing.T) {
+	t.Parallel()
+	first, refusal := Make(input(t, config()), []detect.Member{member("cp1", "v1.34.4")})
+	second, other := Make(input(t, config(func(c *wire.Config) { c.Rollout.Rehearse, c.Rollout.Handover = "never", "off" })), []detect.Member{member("cp1", "v1.34.4")})
+	if refusal != nil || other != nil {
+		t.Fatal(refusal, other)
+	}
+	if second[0].Rehearse != "never" || second[0].Handover != "off" || first[0].Revision != second[0].Revision {
+		t.Errorf("revision %s, and with %q and %q %s", first[0].Revision, second[0].Rehearse, second[0].Handover, second[0].Revision)
 	}
 }
 
@@ -224,6 +236,9 @@ func TestCheckConfig(t *testing.T) {
 		"an unknown preset":               {func(c *wire.Config) { c.Policy.Preset = "everything" }, "policy.preset"},
 		"custom without a policy":         {func(c *wire.Config) { c.Policy.Preset = "custom" }, "policy.content"},
 		"an unknown choice for webhooks":  {func(c *wire.Config) { c.Existing.Webhook = "keep" }, "existing.webhook"},
+		"an unknown choice for rehearsal": {func(c *wire.Config) { c.Rollout.Rehearse = "off" }, "rollout.rehearse"},
+		"an unknown choice for handover":  {func(c *wire.Config) { c.Rollout.Handover = "always" }, "rollout.handover"},
+		"every choice for both":           {func(c *wire.Config) { c.Rollout.Rehearse, c.Rollout.Handover = "always", "off" }, ""},
 		"a negative wait":                 {func(c *wire.Config) { c.Rollout.Settle.Duration = -time.Second }, "rollout.settle"},
 		"a wait in the wrong unit":        {func(c *wire.Config) { c.Rollout.ReadyTimeout.Duration = 1000 * time.Hour }, "rollout.readyTimeout"},
 		"both a URL and a Service":        {func(c *wire.Config) { c.Sink.URL = "http://10.0.0.1/" }, "both"},
@@ -241,7 +256,7 @@ func TestCheckConfig(t *testing.T) {
 			case tt.message == "" && refusal != nil:
 				t.Fatal(refusal)
 			case tt.message == "":
-				if got.Backend == "" || got.Existing.Webhook == "" || got.Rollout.ReadyTimeout.Duration == 0 {
+				if got.Backend == "" || got.Existing.Webhook == "" || got.Rollout.ReadyTimeout.Duration == 0 || got.Rollout.Rehearse == "" || got.Rollout.Handover == "" {
 					t.Errorf("not completed: %+v", got)
 				}
 			case refusal == nil || refusal.Reason != reason.ConfigInvalid || !strings.Contains(refusal.Message, tt.message):

@@ -100,7 +100,20 @@ type RolloutSettings struct {
 	Settle metav1.Duration `json:"settle"`
 	// SinkDebounce is how long a changed sink address must stay the same before it is rolled out.
 	SinkDebounce metav1.Duration `json:"sinkDebounce"`
+	// Rehearse is auto, always or never: whether a configuration runs as a second apiserver first.
+	Rehearse string `json:"rehearse,omitempty"`
+	// Handover is auto or off: whether the rehearsal serves while the real apiserver restarts.
+	Handover string `json:"handover,omitempty"`
 }
+
+// Choices for rehearsal and handover.
+const (
+	RehearseAuto   = "auto"
+	RehearseAlways = "always"
+	RehearseNever  = "never"
+	HandoverAuto   = "auto"
+	HandoverOff    = "off"
+)
 
 // Choices for a setting that the apiserver already has.
 const (

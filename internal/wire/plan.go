@@ -42,6 +42,9 @@ type Plan struct {
 	Desired Desired `json:"desired"`
 	// ReadyTimeout bounds the wait for the changed apiserver.
 	ReadyTimeout metav1.Duration `json:"readyTimeout"`
+	// Rehearse and Handover are as in [RolloutSettings]; an empty one means that it is not done.
+	Rehearse string `json:"rehearse,omitempty"`
+	Handover string `json:"handover,omitempty"`
 	// Permit, when present, allows its holder to change this node now.
 	Permit *Permit `json:"permit,omitempty"`
 }
@@ -89,7 +92,7 @@ type Permit struct {
 }
 
 // ComputeRevision is the content hash of what the plan wants: "r" and 12 hexadecimal digits. The letter keeps YAML from
-// reading it as a number. Permit, timeouts and node identity are not part of it.
+// reading it as a number. Permit, timeouts, node identity and how a change is made are not part of it.
 func (p *Plan) ComputeRevision() (string, error) {
 	text, err := yaml.Marshal(struct {
 		Strategy Strategy `json:"strategy"`

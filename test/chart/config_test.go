@@ -82,11 +82,11 @@ func TestConfig_IsWhatTheValuesSay(t *testing.T) {
 		},
 		"log, pace and existing settings": {
 			installable().with(values{"maxBackup": 5, "maxSizeMB": 1000000}, "log").
-				with(values{"readyTimeout": "10m", "settle": "0s", "sinkDebounce": "1m"}, "rollout").
+				with(values{"readyTimeout": "10m", "settle": "0s", "sinkDebounce": "1m", "rehearse": "never", "handover": "off"}, "rollout").
 				with(values{"policy": "keep", "log": "replace", "webhook": "replace"}, "existing"),
 			func(c *wire.Config) {
 				c.Log = wire.LogSettings{MaxBackup: 5, MaxSizeMB: 1000000}
-				c.Rollout = wire.RolloutSettings{ReadyTimeout: duration(10 * time.Minute), SinkDebounce: duration(time.Minute)}
+				c.Rollout = wire.RolloutSettings{ReadyTimeout: duration(10 * time.Minute), SinkDebounce: duration(time.Minute), Rehearse: "never", Handover: "off"}
 				c.Existing = wire.ExistingSettings{Policy: "keep", Log: "replace", Webhook: "replace"}
 			},
 		},
@@ -141,7 +141,7 @@ func defaultConfig() wire.Config {
 		Policy:   wire.PolicyChoice{Preset: "recommended"},
 		Log:      wire.LogSettings{MaxBackup: 1, MaxSizeMB: 10},
 		Webhook:  wire.WebhookSettings{BatchMaxWait: duration(5 * time.Second)},
-		Rollout:  wire.RolloutSettings{ReadyTimeout: duration(5 * time.Minute), Settle: duration(10 * time.Second), SinkDebounce: duration(10 * time.Second)},
+		Rollout:  wire.RolloutSettings{ReadyTimeout: duration(5 * time.Minute), Settle: duration(10 * time.Second), SinkDebounce: duration(10 * time.Second), Rehearse: "auto", Handover: "auto"},
 		Existing: wire.ExistingSettings{Policy: wire.ExistingAuto, Log: wire.ExistingAuto, Webhook: wire.ExistingRefuse},
 	}
 }

@@ -149,6 +149,8 @@ func TestValues_Refused(t *testing.T) {
 		"webhook.truncate.max=1":                              "max",
 		"rollout.readyTimeout=5 minutes":                      "readyTimeout",
 		"rollout.maxUnavailable=2":                            "maxUnavailable",
+		"rollout.rehearse=off":                                "rehearse",
+		"rollout.handover=always":                             "handover",
 		"existing.policy=merge":                               "policy",
 		"existing.webhook=auto":                               "webhook",
 		"existing.webhook=keep":                               "webhook",
