@@ -162,10 +162,15 @@ func (r *runtime) Instances(ctx context.Context) ([]txn.Instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	return describeAll(ctx, r.cri, sandboxes)
+}
+
+// describeAll turns sandboxes into instances, in their order.
+func describeAll(ctx context.Context, runtimes *cri.Client, sandboxes []cri.Sandbox) ([]txn.Instance, error) {
 	var found []txn.Instance
 	for _, s := range sandboxes {
 		i := txn.Instance{ID: s.ID, Revision: s.Revision, Ready: s.Ready}
-		containers, err := r.cri.Containers(ctx, s.ID)
+		containers, err := runtimes.Containers(ctx, s.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -205,6 +210,9 @@ func (r *runtime) processes() ([]txn.Instance, error) {
 	}
 	var list []txn.Instance
 	for _, p := range found {
+		if apiserver.ParseArgs(p.Args[1:]).OfRehearsal() {
+			continue
+		}
 		revision := revisionOf(p.Args)
 		if r.seen[revision] == nil {
 			r.seen[revision] = map[int]bool{}

@@ -51,7 +51,8 @@ func TestDescribeCountsExits(t *testing.T) {
 	}
 }
 
-// fakeProc writes a process table; all processes are in the given control groups.
+// fakeProc writes a process table; all processes are in the given control groups, and each holds as many kilobytes as its
+// number says.
 func fakeProc(t *testing.T, processes map[int][]string, groups ...string) *procfs.FS {
 	t.Helper()
 	root := t.TempDir()
@@ -70,6 +71,7 @@ func fakeProc(t *testing.T, processes map[int][]string, groups ...string) *procf
 		write(fmt.Sprintf("%d/cmdline", pid), strings.Join(args, "\x00")+"\x00")
 		write(fmt.Sprintf("%d/stat", pid), fmt.Sprintf("%d (x) S%s %d 0\n", pid, strings.Repeat(" 0", 18), pid*100))
 		write(fmt.Sprintf("%d/cgroup", pid), strings.Join(groups, ""))
+		write(fmt.Sprintf("%d/status", pid), fmt.Sprintf("VmRSS:\t%8d kB\n", pid))
 	}
 	return procfs.New(root)
 }
@@ -79,7 +81,7 @@ func TestWithoutAContainerRuntimeTheProcessTableIsAsked(t *testing.T) {
 	policy := "--audit-policy-file=/var/lib/k8s_audit/r0123456789ab/audit-policy.yaml"
 	r := &runtime{
 		cri: cri.New(cri.Config{HostRoot: t.TempDir(), Timeout: time.Second}), log: logging.Discard(),
-		proc: fakeProc(t, map[int][]string{10: {"kube-apiserver", "--a=b"}, 11: {"/usr/bin/kubelet"}}),
+		proc: fakeProc(t, map[int][]string{10: {"kube-apiserver", "--a=b"}, 11: {"/usr/bin/kubelet"}, 12: {"kube-apiserver", "--secure-port=17765", "--endpoint-reconciler-type=none", policy}}),
 	}
 	got, err := r.Instances(t.Context())
 	if diff := cmp.Diff([]txn.Instance{{ID: "process-10-1000", Ready: true, Running: true}}, got); err != nil || diff != "" {
@@ -93,6 +95,20 @@ func TestWithoutAContainerRuntimeTheProcessTableIsAsked(t *testing.T) {
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
 			t.Errorf("start %d (-want +got):\n%s%v", i, diff, err)
 		}
+	}
+}
+
+func TestTheRunningApiserversMemoryIsThatOfItsPort(t *testing.T) {
+	t.Parallel()
+	proc := fakeProc(t, map[int][]string{
+		19: {"kube-apiserver", "--secure-port=443"}, 20: {"kube-apiserver"}, 21: {"kube-apiserver", "--secure-port=6443"}, 22: {"etcd"},
+	})
+	got, err := hostMemory{proc}.Apiserver(6443)
+	if err != nil || got != 21<<10 {
+		t.Errorf("memory = %d, %v", got, err)
+	}
+	if got, err := (hostMemory{proc}).Apiserver(8443); err == nil {
+		t.Errorf("memory of nobody = %d", got)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"k8s-audit-enabler.io/nodeagent/health"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/procfs"
+	"k8s-audit-enabler.io/nodeagent/rehearsal"
 	"k8s-audit-enabler.io/nodeagent/systemd"
 	"k8s-audit-enabler.io/nodeagent/txn"
 	"k8s-audit-enabler.io/nodeagent/watchdog"
@@ -61,6 +62,8 @@ func newWatch(ctx context.Context, host *hostfs.FS, hostRoot string, log *slog.L
 			BootID: bootID, Uptime: uptime, Log: log, Explain: health.ExitReason,
 			Kubelet:  kubeletUnit{proc: proc, host: host, systemd: systemd.New(hostRoot)},
 			Watchdog: newWatchdog(host, hostRoot),
+			// It is only ever removed here.
+			Rehearsal: &rehearsal.Stage{Host: host, Runtime: rehearsals{cri: runtimes, host: host}, Log: log},
 		},
 		log: log, close: func() { _ = runtimes.Close() },
 	}, nil

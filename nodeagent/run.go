@@ -128,8 +128,8 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 		runner: &txn.Runner{
 			Host: host, Runtime: instances, Health: local, BootID: bootID, Log: log,
 			Explain: health.ExitReason, Uptime: uptime, Watchdog: newWatchdog(host, o.HostRoot),
-			Handover: redirect,
-			Kubelet:  kubeletUnit{proc: proc, host: host, systemd: systemd.New(o.HostRoot)},
+			Kubelet:   kubeletUnit{proc: proc, host: host, systemd: systemd.New(o.HostRoot)},
+			Rehearsal: newRehearsal(host, runtimes, proc, kubelet, local.config, log), Handover: redirect,
 			Permitted: func(ctx context.Context, c txn.Change) (bool, error) {
 				return permitted(ctx, func(ctx context.Context) (kube.ConfigMap, error) {
 					return client.GetPlan(ctx, o.Namespace, wire.PlanName(o.NodeName))

@@ -57,12 +57,17 @@ func controlPlane() *fakeRuntime {
 	}
 	old := sandbox("old", 1e9, map[string]string{"component": "kube-apiserver"}, static(""))
 	old.State = runtimeapi.PodSandboxState_SANDBOX_NOTREADY
+	// One whose container has the apiserver's name, whatever else it has, and one that came from the API.
+	rehearsal := sandbox("rehearsal", 3e9, nil, static(""))
+	rehearsal.Annotations[wire.AnnotationRehearsal] = "r0123456789ab.1"
+	other := sandbox("other", 3e9, nil, map[string]string{annotationConfigSource: "api", wire.AnnotationRehearsal: "x"})
 	return &fakeRuntime{
 		name: "containerd",
 		sandboxes: []*runtimeapi.PodSandbox{
 			old,
 			sandbox("new", 2e9, map[string]string{"component": "kube-apiserver"}, static("r0123456789ab")),
-			sandbox("rehearsal", 3e9, map[string]string{"component": "rehearsal"}, static("r0123456789ab")),
+			rehearsal,
+			other,
 			sandbox("scheduler", 3e9, map[string]string{"component": "kube-scheduler"}, static("")),
 			sandbox("hosted", 4e9, map[string]string{"component": "kube-apiserver"}, map[string]string{annotationConfigSource: "api"}),
 			sandbox("elsewhere", 4e9, map[string]string{labelPodNamespace: "tenant", "component": "kube-apiserver"}, static("")),
@@ -121,6 +126,16 @@ func TestApiserverSandboxesAreThisNodesOnly(t *testing.T) {
 				t.Error("the old sandbox is reported ready")
 			}
 		})
+	}
+}
+
+func TestRehearsalSandboxesAreKnownByTheirAnnotation(t *testing.T) {
+	t.Parallel()
+	root := hostRoot(t)
+	controlPlane().serve(t, filepath.Join(root, "run/containerd/containerd.sock"), v1)
+	found, err := New(Config{HostRoot: root}).RehearsalSandboxes(t.Context())
+	if err != nil || len(found) != 1 || found[0].ID != "rehearsal" {
+		t.Errorf("found %v, err %v", found, err)
 	}
 }
 

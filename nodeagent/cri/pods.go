@@ -78,14 +78,47 @@ type Container struct {
 	LogPath string
 }
 
-// ApiserverSandboxes returns the sandboxes of this node's kube-apiserver static pod, newest first, those that have
-// ended included. Pods that came from the API are left out: a hosted control plane's apiserver is not this node's.
-func (c *Client) ApiserverSandboxes(ctx context.Context) ([]Sandbox, error) {
+// RehearsalSandboxes returns the sandboxes of this node's rehearsals, newest first, those that have ended included.
+func (c *Client) RehearsalSandboxes(ctx context.Context) ([]Sandbox, error) {
+	pods, err := c.sandboxes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []Sandbox
+	for _, p := range pods {
+		if isRehearsal(p) && p.Annotations[annotationConfigSource] != sourceAPI {
+			found = append(found, sandboxOf(p))
+		}
+	}
+	newestFirst(found)
+	return found, nil
+}
+
+// sandboxes are those of the namespace that control planes run in.
+func (c *Client) sandboxes(ctx context.Context) ([]*runtimeapi.PodSandbox, error) {
 	var pods runtimeapi.ListPodSandboxResponse
 	inNamespace := map[string]string{labelPodNamespace: apiserverNamespace}
 	err := c.call(ctx, "ListPodSandbox", &runtimeapi.ListPodSandboxRequest{
 		Filter: &runtimeapi.PodSandboxFilter{LabelSelector: inNamespace},
 	}, &pods)
+	return pods.Items, err
+}
+
+func newestFirst(list []Sandbox) {
+	slices.SortStableFunc(list, func(a, b Sandbox) int {
+		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Attempt, a.Attempt))
+	})
+}
+
+func isRehearsal(p *runtimeapi.PodSandbox) bool {
+	_, marked := p.Annotations[wire.AnnotationRehearsal]
+	return marked
+}
+
+// ApiserverSandboxes returns the sandboxes of this node's kube-apiserver static pod, newest first, those that have
+// ended included. Pods that came from the API are left out: a hosted control plane's apiserver is not this node's.
+func (c *Client) ApiserverSandboxes(ctx context.Context) ([]Sandbox, error) {
+	pods, err := c.sandboxes(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -104,21 +137,19 @@ func (c *Client) ApiserverSandboxes(ctx context.Context) ([]Sandbox, error) {
 		holds[ct.PodSandboxId] = true
 	}
 	var found []Sandbox
-	for _, p := range pods.Items {
+	for _, p := range pods {
 		if isApiserver(p, holds[p.Id]) {
 			found = append(found, sandboxOf(p))
 		}
 	}
-	slices.SortStableFunc(found, func(a, b Sandbox) int {
-		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(b.Attempt, a.Attempt))
-	})
+	newestFirst(found)
 	return found, nil
 }
 
 // isApiserver goes by the pod's own labels, component for kubeadm and most others, k8s-app for kops; only a pod with
-// neither is judged by its container's name, because a rehearsal keeps that name and changes the label.
+// neither is judged by its container's name.
 func isApiserver(p *runtimeapi.PodSandbox, holdsApiserver bool) bool {
-	if p.Annotations[annotationConfigSource] == sourceAPI {
+	if isRehearsal(p) || p.Annotations[annotationConfigSource] == sourceAPI {
 		return false
 	}
 	for _, label := range []string{"component", "k8s-app"} {

@@ -72,6 +72,8 @@ type Change struct {
 	ReadyTimeout time.Duration
 	// Rehearse and Handover say how much is asked of those steps; a handover needs a rehearsal.
 	Rehearse, Handover Mode
+	// Audited: the policy in force logs the agent's canary, so that a rehearsal can be asked for it.
+	Audited bool
 	// Front is where clients reach the apiserver now.
 	Front Front
 }

@@ -191,7 +191,12 @@ func (r *Runner) begin(ctx context.Context, j *Journal, c Change) (Outcome, erro
 	if fault := r.recheck(ctx, c); fault != nil {
 		return r.abort(ctx, j, fault), nil
 	}
-	r.handOver(ctx, j, c, rehearsed)
+	if !r.handOver(ctx, j, c, rehearsed) && rehearsed != nil {
+		// It has served nobody and will not; what it holds is better used by the apiserver that starts.
+		if err := r.endRehearsal(ctx, j.Open, false); err != nil {
+			r.Log.WarnContext(ctx, "Rehearsal not removed before the swap; it is tried again after it", "error", err)
+		}
+	}
 	return r.swapAndSettle(ctx, j, c)
 }
 

@@ -127,10 +127,10 @@ func (r *Runner) unrehearsed(j *Journal, c Change, why *Fault) *Fault {
 	return nil
 }
 
-// handOver sends new connections to the rehearsal. Without it the change is a plain restart.
-func (r *Runner) handOver(ctx context.Context, j *Journal, c Change, to *Rehearsed) {
+// handOver sends new connections to the rehearsal, and reports whether it does. Without it the change is a plain restart.
+func (r *Runner) handOver(ctx context.Context, j *Journal, c Change, to *Rehearsed) bool {
 	if c.Handover == "" || c.Handover == ModeNever {
-		return
+		return false
 	}
 	why := "there was no rehearsal"
 	switch {
@@ -141,12 +141,13 @@ func (r *Runner) handOver(ctx context.Context, j *Journal, c Change, to *Rehears
 		err := r.Handover.Start(ctx, c.Front, *to)
 		if err == nil {
 			r.Log.InfoContext(ctx, "New connections go to the rehearsal", "address", to.Address)
-			return
+			return true
 		}
 		why = err.Error()
 	}
 	j.Open.Notes = append(j.Open.Notes, "not handed over: "+why)
 	r.Log.InfoContext(ctx, "Not handed over: clients see the restart", "because", why)
+	return false
 }
 
 // endRehearsal sends new connections to the real apiserver again and takes the rehearsal away.

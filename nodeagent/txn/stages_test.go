@@ -161,9 +161,14 @@ func TestAChangeGoesThroughItsStagesInOrder(t *testing.T) {
 		},
 		"a kernel that cannot redirect means a plain restart": {
 			stages: stages{startErr: errors.New("no nf_tables")},
-			want:   []string{"arm old", "rehearse old", "redirect old", "direct new", "drain new", "disarm new"},
+			want:   []string{"arm old", "rehearse old", "redirect old", "direct old", "remove old", "direct new", "disarm new"},
 			result: ResultCommitted,
 			notes:  []string{"not handed over: no nf_tables"},
+		},
+		"without a handover the rehearsal is gone before the swap": {
+			change: func(c *Change) { c.Handover = ModeNever },
+			want:   []string{"arm old", "rehearse old", "direct old", "remove old", "direct new", "disarm new"},
+			result: ResultCommitted,
 		},
 		"nothing of it was asked for": {
 			change: func(c *Change) { c.Rehearse, c.Handover = ModeNever, ModeNever },

@@ -71,8 +71,12 @@ func (s *search) look(host *hostfs.FS, file string) {
 	if errors.Is(err, hostfs.ErrNotRegular) || errors.Is(err, fs.ErrNotExist) {
 		return
 	}
+	var m *apiserver.Manifest
 	if err == nil {
-		_, err = apiserver.ParseManifest(data)
+		m, err = apiserver.ParseManifest(data)
+	}
+	if err == nil && m.Rehearsal() {
+		return
 	}
 	if err == nil {
 		if target := elsewhere(host, file); target != "" {

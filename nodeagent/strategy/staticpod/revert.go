@@ -35,7 +35,34 @@ func ProposeRevert(m Manifest, plan *wire.Plan, live *txn.Live) (*txn.Change, *R
 	return &txn.Change{
 		Kind: txn.KindRevert, Front: front(current), PlanRevision: plan.Revision, Manifest: m.Path, Base: m.Data, New: original,
 		BaseRevision: current.Revision(), ReadyTimeout: cmp.Or(plan.ReadyTimeout.Duration, defaultReadyTimeout),
+		Owner: owner(original), Rehearse: rehearseRevert(plan), Handover: handover(plan),
 	}, nil
+}
+
+// rehearse is what a plan asks of a rehearsal. A plan that does not speak of it asks for none.
+func rehearse(p *wire.Plan) txn.Mode {
+	switch mode := txn.Mode(p.Rehearse); mode {
+	case txn.ModeAuto, txn.ModeAlways:
+		return mode
+	default:
+		return txn.ModeNever
+	}
+}
+
+// rehearseRevert never demands a rehearsal: a host that cannot rehearse must be able to get rid of us.
+func rehearseRevert(p *wire.Plan) txn.Mode {
+	if mode := rehearse(p); mode != txn.ModeAlways {
+		return mode
+	}
+	return txn.ModeAuto
+}
+
+// handover is what a plan asks of a handover.
+func handover(p *wire.Plan) txn.Mode {
+	if p.Handover == wire.HandoverAuto {
+		return txn.ModeAuto
+	}
+	return txn.ModeNever
 }
 
 // Revision is what a manifest's revision annotation says, empty where it has none or is not a manifest.

@@ -394,6 +394,56 @@ func TestDirectoriesAreThoseOfTheManifest(t *testing.T) {
 	}
 }
 
+// rehearsed is the manifest of a second apiserver that runs beside the first for a moment.
+func rehearsed(t *testing.T) string {
+	t.Helper()
+	text, err := apiserver.Rehearse(kubeadm(t), apiserver.RehearsalOptions{Mark: "r1.1", Port: apiserver.FirstRehearsalPort})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func TestHowAChangeIsMadeIsThePlansToSay(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		rehearse, handover                     string
+		wantRehearse, wantRevert, wantHandover txn.Mode
+	}{
+		"a plan of an older coordinator asks for neither": {"", "", txn.ModeNever, txn.ModeNever, txn.ModeNever},
+		"auto": {wire.RehearseAuto, wire.HandoverAuto, txn.ModeAuto, txn.ModeAuto, txn.ModeAuto},
+		"always, but not for the way back, and off": {wire.RehearseAlways, wire.HandoverOff, txn.ModeAlways, txn.ModeAuto, txn.ModeNever},
+		"never":                      {wire.RehearseNever, wire.HandoverAuto, txn.ModeNever, txn.ModeNever, txn.ModeAuto},
+		"what nobody knows is never": {"perhaps", "perhaps", txn.ModeNever, txn.ModeNever, txn.ModeNever},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in := input(t, kubeadm(t), func(p *wire.Plan) { p.Rehearse, p.Handover, p.Desired.Canary = tt.rehearse, tt.handover, "agent" })
+			apply, refusal := Propose(in)
+			if refusal != nil {
+				t.Fatal(refusal)
+			}
+			revert, refusal := ProposeRevert(Manifest{Path: manifestPath, Data: apply.New}, in.Plan, liveAfter(apply))
+			if refusal != nil {
+				t.Fatal(refusal)
+			}
+			if apply.Rehearse != tt.wantRehearse || revert.Rehearse != tt.wantRevert {
+				t.Errorf("rehearse: apply %q, revert %q", apply.Rehearse, revert.Rehearse)
+			}
+			if apply.Handover != tt.wantHandover || revert.Handover != tt.wantHandover {
+				t.Errorf("handover: apply %q, revert %q", apply.Handover, revert.Handover)
+			}
+			if !apply.Audited || revert.Audited {
+				t.Errorf("audited: apply %v, revert %v", apply.Audited, revert.Audited)
+			}
+			in.Plan.Desired.Canary = ""
+			if c, _ := Propose(in); c == nil || c.Audited {
+				t.Error("a policy without a canary is said to log it")
+			}
+		})
+	}
+}
+
 func TestFindManifest(t *testing.T) {
 	t.Parallel()
 	etcd := "apiVersion: v1\nkind: Pod\nmetadata: {name: etcd}\nspec:\n  containers:\n  - {name: etcd, image: etcd, command: [etcd]}\n"
@@ -405,6 +455,12 @@ func TestFindManifest(t *testing.T) {
 	}{
 		"beside the other components": {
 			files: map[string]string{"etcd.yaml": etcd, "kube-apiserver.yaml": string(kubeadm(t))}, want: "kube-apiserver.yaml",
+		},
+		"a rehearsal beside it is not it": {
+			files: map[string]string{"kube-apiserver.yaml": string(kubeadm(t)), "kube-apiserver-rehearsal.yaml": rehearsed(t)}, want: "kube-apiserver.yaml",
+		},
+		"a rehearsal alone is none": {
+			files: map[string]string{"kube-apiserver.yaml": rehearsed(t)}, reason: reason.ManifestNotFound, says: "no kube-apiserver manifest",
 		},
 		"under any name": {
 			files: map[string]string{"api.manifest": string(kubeadm(t)), "zz": "no: pod"}, want: "api.manifest",
