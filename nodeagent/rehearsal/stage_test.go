@@ -483,7 +483,11 @@ func TestRemove(t *testing.T) {
 				if tt.behave != nil {
 					tt.behave(h)
 				}
+				began := time.Now()
 				err := h.stage().Remove(t.Context(), rehearsalPath, tt.drain)
+				if took := time.Since(began); tt.stopped > 0 && tt.drain != (took >= rehearsalTime) {
+					t.Errorf("it was stopped after %s", took)
+				}
 				if tt.says != "" {
 					if err == nil || !strings.Contains(err.Error(), tt.says) || h.exists(rehearsalPath) {
 						t.Errorf("error %v, want one that says %q and no manifest", err, tt.says)
@@ -503,6 +507,9 @@ func TestRemove(t *testing.T) {
 		})
 	}
 }
+
+// rehearsalTime is at least what a rehearsal that has served gets to end by itself.
+const rehearsalTime = 20 * time.Second
 
 func (h *host) begin() {
 	h.logDir()

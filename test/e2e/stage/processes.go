@@ -141,7 +141,8 @@ func pidsOf(comm string) []int {
 			continue
 		}
 		line, err := os.ReadFile(filepath.Join(filepath.Dir(path), "cmdline"))
-		if err != nil || bytes.Contains(line, []byte(ofRehearsal)) {
+		// A process that is just ending has no command line any more, so that a rehearsal would not be known.
+		if err != nil || len(line) == 0 || bytes.Contains(line, []byte(ofRehearsal)) {
 			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
