@@ -226,7 +226,7 @@ func TestTheKernelEndsTheRedirectOfAProcessThatWasKilled(t *testing.T) {
 	proxies()["iptables"](t)
 	listen(t, at("", front), "old")
 	listen(t, at("", spare), "new")
-	h := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // itself
+	h := exec.CommandContext(t.Context(), os.Args[0])
 	h.Env = append(os.Environ(), role+"=holder")
 	h.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	in, err := h.StdinPipe()

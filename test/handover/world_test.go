@@ -52,7 +52,7 @@ func inside(t *testing.T) bool {
 		}
 	}
 	t.Parallel()
-	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m") //nolint:gosec // itself
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
 	again.Env = append(os.Environ(), role+"=node")
 	again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	out, err := again.CombinedOutput()
@@ -203,7 +203,7 @@ type pod struct {
 
 func startPod(t *testing.T) *pod {
 	t.Helper()
-	c := exec.CommandContext(t.Context(), os.Args[0]) //nolint:gosec // itself
+	c := exec.CommandContext(t.Context(), os.Args[0])
 	c.Env = append(os.Environ(), role+"=client")
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	c.Stderr = os.Stderr
@@ -259,7 +259,7 @@ func client() {
 			"link set lo up", "addr add " + pod4 + "/24 dev pod0", "addr add " + pod6 + "/64 dev pod0 nodad", "link set pod0 up",
 			"route add default via " + node4, "route add default via " + node6,
 		} {
-			if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil { //nolint:gosec // the list above
+			if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
 				fmt.Printf("ip %s: %v %s\n", args, err, strings.ReplaceAll(string(out), "\n", " "))
 				return
 			}
