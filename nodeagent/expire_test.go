@@ -33,9 +33,13 @@ type abandoned struct {
 const abandonedManifest = "/etc/kubernetes/manifests/kube-apiserver.yaml"
 
 // Instances, Stop and LogTail implement [txn.Runtime].
-func (a *abandoned) Instances(context.Context) ([]txn.Instance, error)                  { return a.instances, nil }
-func (a *abandoned) Stop(context.Context, txn.Instance) error                           { return nil }
-func (a *abandoned) LogTail(context.Context, txn.Instance, int) ([]string, error) { return []string{"bad flag"}, nil }
+func (a *abandoned) Instances(context.Context) ([]txn.Instance, error) { return a.instances, nil }
+
+func (a *abandoned) Stop(context.Context, txn.Instance) error { return nil }
+
+func (a *abandoned) LogTail(context.Context, txn.Instance, int) ([]string, error) {
+	return []string{"bad flag"}, nil
+}
 
 // Arm, Disarm and Uninstall implement [txn.Watchdog].
 func (a *abandoned) Arm(context.Context) error       { return errors.New("the watchdog does not arm itself") }

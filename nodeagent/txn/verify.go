@@ -104,7 +104,7 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		extended bool
 		// judged are the exits for which etcd is to blame.
 		judged int
-		tick     = time.NewTicker(timing.Probe)
+		tick   = time.NewTicker(timing.Probe)
 	)
 	defer tick.Stop()
 	for {
