@@ -18,7 +18,7 @@ import (
 )
 
 // rows are the measurements in the order in which they can share a cluster: the crowd of nodes makes it unusable.
-var rows = []string{"images", "repair", "restarts", "unavailability", "idle", "volume", "coordinator"}
+var rows = []string{"images", "repair", "restarts", "handover", "unavailability", "idle", "volume", "coordinator"}
 
 type settings struct {
 	runs         int
@@ -120,6 +120,7 @@ func onCluster(ctx context.Context, want func(string) bool, set settings) (figur
 		measure func() ([]bench.Figure, error)
 	}{
 		{"restarts", func() ([]bench.Figure, error) { return bench.Enablement(ctx, s) }},
+		{"handover", func() ([]bench.Figure, error) { return bench.Handover(ctx, s, say) }},
 		{"unavailability", func() ([]bench.Figure, error) { return bench.Unavailability(ctx, s, set.runs, say) }},
 		{"idle", func() ([]bench.Figure, error) { return bench.Idle(ctx, s, set.idle) }},
 		{"volume", func() ([]bench.Figure, error) { return bench.Volume(ctx, s, set.volume, say) }},
