@@ -97,6 +97,10 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 		want.notBefore = r.newcomers(ctx, e.Before)
 	}
 	down, fresh, late, err := r.await(ctx, want, time.Now())
+	if late != nil && late.Reason != reason.ManifestConflict && r.direct(ctx, e) {
+		want.forgiven = r.exits(ctx, want) + 1 // one may be on its way
+		down, fresh, late, err = r.await(ctx, want, time.Now())
+	}
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -115,6 +119,14 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 	r.tidy(j)
 	r.Log.WarnContext(ctx, "Rolled back; the old apiserver is ready", "reason", fault.Reason)
 	return Outcome{Result: ResultRolledBack, Fault: fault}, nil
+}
+
+// exits is how often the awaited apiserver has ended by now.
+func (r *Runner) exits(ctx context.Context, e expectation) int {
+	if s := e.look(r.Runtime.Instances(ctx)); s.awaited != nil {
+		return s.awaited.Exits
+	}
+	return 0
 }
 
 // newcomers are the incarnations made from the failed manifest, where the annotation cannot tell them from the old ones.

@@ -150,6 +150,19 @@ func (r *Runner) handOver(ctx context.Context, j *Journal, c Change, to *Rehears
 	return false
 }
 
+// direct ends a redirect under which neither the new apiserver nor the old one came up: it may be the cause. It reports
+// whether there was one.
+func (r *Runner) direct(ctx context.Context, e *Entry) bool {
+	if r.Handover == nil || e.Rehearsal == "" {
+		return false
+	}
+	r.Log.WarnContext(ctx, "The old apiserver does not come back behind the redirect, which is taken away")
+	if err := r.Handover.Stop(ctx); err != nil {
+		r.Log.WarnContext(ctx, "Redirect not removed; it expires by itself", "error", err)
+	}
+	return true
+}
+
 // endRehearsal sends new connections to the real apiserver again and takes the rehearsal away.
 func (r *Runner) endRehearsal(ctx context.Context, e *Entry, drain bool) error {
 	if r.Handover != nil {

@@ -25,7 +25,9 @@ type stages struct {
 	fault                       *Fault
 	armErr, startErr, removeErr error
 	armed                       bool
-	did                         []string
+	// onStop is called when the redirect is taken away.
+	onStop func()
+	did    []string
 }
 
 func (s *stages) note(what string) {
@@ -98,6 +100,9 @@ func (s *stages) Start(context.Context, Front, Rehearsed) error {
 
 func (s *stages) Stop(context.Context) error {
 	s.note("direct")
+	if s.onStop != nil {
+		s.onStop()
+	}
 	return nil
 }
 
@@ -214,6 +219,26 @@ func TestAChangeGoesThroughItsStagesInOrder(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestARedirectThatHindersTheWayBackIsTakenAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.behaves[content(testRevision)] = crashes
+		s := &stages{w: w, onStop: func() { w.behaves[content("")] = works }}
+		w.onLook = func() {
+			if len(w.instances) == 2 && w.instances[1].Exits > 0 {
+				w.behaves[content("")] = crashes // as long as it does not reach itself
+				w.onLook = nil
+			}
+		}
+		outcome, err := s.runner().Do(t.Context(), staged(w))
+		if err != nil || outcome.Result != ResultRolledBack || outcome.Fault.Reason != reason.CrashLooping {
+			t.Errorf("outcome %+v %+v, error %v", outcome, outcome.Fault, err)
+		}
+		w.settled("behind a redirect", content(""), content(""))
+	})
 }
 
 func TestARevertDoesNotWaitForTheWatchdog(t *testing.T) {

@@ -34,6 +34,8 @@ type expectation struct {
 	manifest, hash string
 	// back: the old apiserver is awaited again.
 	back bool
+	// forgiven is how many exits of the awaited apiserver had another cause.
+	forgiven int
 }
 
 // sighting is what one look at the runtime showed.
@@ -102,8 +104,9 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		readyAt  time.Time
 		done     = nudges{}
 		extended bool
-		// judged are the exits for which etcd is to blame.
-		judged int
+		// judged are the exits that are not the apiserver's fault, and noEtcd says that etcd was to blame for some.
+		judged = e.forgiven
+		noEtcd bool
 		tick   = time.NewTicker(timing.Probe)
 	)
 	defer tick.Stop()
@@ -129,7 +132,7 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 			if fault.Reason != reason.EtcdUnhealthy {
 				return down.until(now), len(fresh), fault, nil
 			}
-			judged = i.Exits // an apiserver ends when it does not find its etcd, and is started again
+			judged, noEtcd = i.Exits, true // an apiserver ends when it does not find its etcd, and is started again
 		}
 		switch {
 		case probeErr != nil || !seen.up():
@@ -143,14 +146,14 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 			done[what] = true
 			r.nudge(ctx, what, e, seen)
 		}
-		if now.After(deadline) && (judged > 0 || etcdFails(probeErr)) && !extended {
+		if now.After(deadline) && (noEtcd || etcdFails(probeErr)) && !extended {
 			// Not the change's fault, and the old apiserver would fare no better.
 			r.Log.WarnContext(ctx, "The new apiserver waits for etcd; it gets the same time again", "error", probeErr)
 			deadline, extended = now.Add(e.timeout), true
 		}
 		if now.After(deadline) {
 			fault := r.late(ctx, seen, probeErr, e.timeout)
-			if judged > 0 && fault.Reason == reason.NotReady {
+			if noEtcd && fault.Reason == reason.NotReady {
 				fault.Reason = reason.EtcdUnhealthy
 			}
 			return down.until(now), len(fresh), fault, nil
