@@ -34,7 +34,7 @@ type nudges map[nudge]bool
 // next is the stage that is due. An apiserver that serves is never stopped because a kubelet is deaf: the manifest is
 // taken back instead, and nobody has noticed anything.
 func (n nudges) next(waited time.Duration, s sighting, serving, back bool) nudge {
-	started := s.awaited != nil && s.awaited.Ready
+	started := s.awaited != nil && s.awaited.Ready && (s.fresh || s.awaited.Running)
 	switch {
 	case s.err != nil || serving && started:
 		return nudgeNone

@@ -29,6 +29,8 @@ func TestAKubeletIsNudgedMildlyFirst(t *testing.T) {
 		"the kubelet is not restarted for a new manifest":         {done: nudges{nudgeRewrite: true}, waited: time.Hour, want: nudgeNone},
 		"it is restarted where an old one is ignored":             {done: nudges{nudgeRewrite: true}, waited: patienceRestart, back: true, want: nudgeRestart},
 		"not while an apiserver is starting":                      {done: nudges{nudgeRewrite: true}, waited: patienceRestart, seen: sighting{awaited: up}, back: true, want: nudgeNone},
+		"an empty sandbox from before is none that is starting":   {done: nudges{nudgeRewrite: true}, waited: patienceRestart, seen: sighting{awaited: &Instance{Ready: true}}, back: true, want: nudgeRestart},
+		"an empty sandbox that is new is one":                     {done: nudges{nudgeRewrite: true}, waited: patienceRestart, seen: sighting{awaited: &Instance{Ready: true}, fresh: true}, back: true, want: nudgeNone},
 		"not where nobody can see what runs":                      {waited: time.Hour, seen: sighting{err: errors.New("no answer")}, back: true, want: nudgeNone},
 		"an apiserver that serves while the new one is up is all": {waited: time.Hour, seen: sighting{awaited: up}, serving: true, want: nudgeNone},
 	}
@@ -77,25 +79,38 @@ func TestADeafKubeletCostsNobodyTheApiserver(t *testing.T) {
 
 func TestAKubeletThatIgnoresTheRestoredManifestIsRestarted(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.behaves[content(testRevision)] = crashes
-		w.onLook = func() {
-			if len(w.instances) == 2 && w.instances[1].Exits > 0 {
-				w.behaves[content("")] = ignored // as after a restart without an API
-			}
-		}
-		k := &restartable{w: w}
-		r := w.runner()
-		r.Kubelet = k
-		outcome, err := r.Do(t.Context(), w.change())
-		if err != nil || outcome.Result != ResultRolledBack || outcome.Fault.Reason != reason.CrashLooping {
-			t.Errorf("outcome %+v %+v, error %v", outcome, outcome.Fault, err)
-		}
-		if k.times != 1 {
-			t.Errorf("the kubelet was restarted %d times, want once", k.times)
-		}
-	})
+	for name, left := range map[string]Instance{
+		"of the old apiserver nothing is left":                            {},
+		"its sandbox was left behind":                                     {Ready: true, Exits: 1},
+		"its sandbox was left behind, and it had ended in it once before": {Ready: true, Exits: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.behaves[content(testRevision)] = crashes
+				w.onLook = func() {
+					if len(w.instances) < 2 || w.instances[1].Exits == 0 {
+						return
+					}
+					w.instances[0].Ready, w.instances[0].Exits = left.Ready, left.Exits
+					if len(w.instances) == 2 {
+						w.behaves[content("")] = ignored // as after a restart without an API
+					}
+				}
+				k := &restartable{w: w}
+				r := w.runner()
+				r.Kubelet = k
+				outcome, err := r.Do(t.Context(), w.change())
+				if err != nil || outcome.Result != ResultRolledBack || outcome.Fault.Reason != reason.CrashLooping {
+					t.Errorf("outcome %+v %+v, error %v", outcome, outcome.Fault, err)
+				}
+				if k.times != 1 {
+					t.Errorf("the kubelet was restarted %d times, want once", k.times)
+				}
+			})
+		})
+	}
 }
 
 func TestAnApiserverThatEndsForWantOfEtcdIsWaitedFor(t *testing.T) {

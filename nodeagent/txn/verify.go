@@ -42,6 +42,8 @@ type expectation struct {
 type sighting struct {
 	// awaited is the newest incarnation that is expected; nil where there is none yet.
 	awaited *Instance
+	// fresh: it was not there before the change. One that was is only what the last apiserver left behind, unless it runs.
+	fresh bool
 	// others are still up beside it.
 	others []Instance
 	err    error
@@ -60,6 +62,7 @@ func (e expectation) look(instances []Instance, err error) sighting {
 			s.others = append(s.others, in)
 		}
 	}
+	s.fresh = s.awaited != nil && !slices.Contains(e.known, s.awaited.ID)
 	return s
 }
 
@@ -120,14 +123,14 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		if !now.Before(nextLook) {
 			nextLook = now.Add(timing.Look)
 			seen = e.look(r.Runtime.Instances(ctx))
-			if seen.awaited != nil && !slices.Contains(e.known, seen.awaited.ID) {
+			if seen.fresh {
 				fresh[seen.awaited.ID] = true
 			}
 			if fault := r.overwritten(e); fault != nil {
 				return down.until(now), len(fresh), fault, nil
 			}
 		}
-		if i := seen.awaited; i != nil && i.Exits >= maxExits && i.Exits > judged {
+		if i := seen.awaited; seen.fresh && i.Exits >= maxExits && i.Exits > judged {
 			fault := r.crashed(ctx, *i)
 			if fault.Reason != reason.EtcdUnhealthy {
 				return down.until(now), len(fresh), fault, nil
