@@ -3,7 +3,9 @@ package nodeagent
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -20,23 +22,76 @@ import (
 	"k8s-audit-enabler.io/nodeagent/watchdog"
 )
 
-// Watch is one look of the watchdog, on the bare host or below hostRoot: it ends a change that nobody has completed, and
-// stops its own timer where none is open. It returns nil where there is nothing to do, or not yet.
-func Watch(ctx context.Context, hostRoot string, log *slog.Logger) error {
-	host := hostfs.New(hostRoot)
+// WatchOptions are the watchdog's settings.
+type WatchOptions struct {
+	// HostRoot is where the host's / is.
+	HostRoot string
+	// ArmedAs is the name under which the watchdog's static pod was armed; empty where systemd's timer starts the program.
+	ArmedAs string
+}
+
+// BindFlags adds the watchdog's flags.
+func (o *WatchOptions) BindFlags(fs *flag.FlagSet) {
+	fs.StringVar(&o.HostRoot, "host-root", "/", "Where the host's root directory is.")
+	fs.StringVar(&o.ArmedAs, "armed-as", "", "Look again and again, as the static pod that was armed under this name; empty: look once.")
+}
+
+// watchEvery is the time between two looks of a static pod; systemd's timer has its own.
+const watchEvery = 15 * time.Second
+
+// Watch ends a change that nobody has completed, and disarms the watchdog where none is open. It looks once, or as a static
+// pod until the context ends. It returns nil where there is nothing to do, or not yet.
+func Watch(ctx context.Context, o WatchOptions, log *slog.Logger) error {
+	host := hostfs.New(o.HostRoot)
 	if err := CheckHostRoot(host); err != nil {
 		return err
 	}
-	w, err := newWatch(ctx, host, hostRoot, log)
+	w, err := newWatch(ctx, host, o.HostRoot, log)
 	if err != nil {
 		return err
 	}
 	defer w.close()
-	err = w.look(ctx)
+	if o.ArmedAs == "" {
+		return w.once(ctx)
+	}
+	return w.always(ctx, o.ArmedAs)
+}
+
+func (w *watch) once(ctx context.Context) error {
+	err := w.look(ctx)
 	if errors.Is(err, hostfs.ErrLocked) {
 		return nil // an agent is at work
 	}
 	return err
+}
+
+// always looks for as long as the pod is armed. Then it waits for the kubelet to end it, and leaves the host alone: what is
+// made there now, nobody would remove.
+func (w *watch) always(ctx context.Context, name string) error {
+	lock, err := watchdog.Hold(ctx, w.runner.Host, name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		<-ctx.Done()
+		return nil
+	case ctx.Err() != nil:
+		return nil
+	case err != nil:
+		return err
+	}
+	defer func() { _ = lock.Unlock() }()
+	w.log.InfoContext(ctx, "Watching over a change", "armedAs", name)
+	for watchdog.Armed(w.runner.Host, name) {
+		if err := w.once(ctx); err != nil && ctx.Err() == nil {
+			w.log.ErrorContext(ctx, "Watchdog has not done its work; it tries again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchEvery):
+		}
+	}
+	<-ctx.Done()
+	return nil
 }
 
 type watch struct {
@@ -61,7 +116,7 @@ func newWatch(ctx context.Context, host *hostfs.FS, hostRoot string, log *slog.L
 			Host: host, Runtime: &runtime{cri: runtimes, proc: proc, host: host, log: log},
 			BootID: bootID, Uptime: uptime, Log: log, Explain: health.ExitReason,
 			Kubelet:  kubeletUnit{proc: proc, host: host, systemd: systemd.New(hostRoot)},
-			Watchdog: newWatchdog(host, hostRoot),
+			Watchdog: newWatchdog(host, hostRoot, "", kubelet),
 			// It is only ever removed here.
 			Rehearsal: &rehearsal.Stage{Host: host, Runtime: rehearsals{cri: runtimes, host: host}, Log: log},
 		},
@@ -69,8 +124,12 @@ func newWatch(ctx context.Context, host *hostfs.FS, hostRoot string, log *slog.L
 	}, nil
 }
 
-func newWatchdog(host *hostfs.FS, hostRoot string) *watchdog.Systemd {
-	return &watchdog.Systemd{Host: host, Executable: "/proc/self/exe", Units: systemd.New(hostRoot)}
+// newWatchdog prefers systemd, which needs neither the kubelet nor an image.
+func newWatchdog(host *hostfs.FS, hostRoot, image string, kubelet *hostKubelet) txn.Watchdog {
+	return watchdog.FirstOf{
+		&watchdog.Systemd{Host: host, Executable: "/proc/self/exe", Units: systemd.New(hostRoot)},
+		&watchdog.StaticPod{Host: host, Image: image, Dir: kubelet.StaticPodPath},
+	}
 }
 
 func (w *watch) look(ctx context.Context) error {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"k8s-audit-enabler.io/internal/logging"
@@ -28,6 +29,7 @@ type abandoned struct {
 	watch     *watch
 	instances []txn.Instance
 	disarmed  int
+	onDisarm  func()
 }
 
 const abandonedManifest = "/etc/kubernetes/manifests/kube-apiserver.yaml"
@@ -42,9 +44,16 @@ func (a *abandoned) LogTail(context.Context, txn.Instance, int) ([]string, error
 }
 
 // Arm, Disarm and Uninstall implement [txn.Watchdog].
-func (a *abandoned) Arm(context.Context) error       { return errors.New("the watchdog does not arm itself") }
-func (a *abandoned) Disarm(context.Context) error    { a.disarmed++; return nil }
-func (a *abandoned) Uninstall(context.Context) error { a.disarmed++; return nil }
+func (a *abandoned) Arm(context.Context) error { return errors.New("the watchdog does not arm itself") }
+
+func (a *abandoned) Disarm(context.Context) error {
+	a.disarmed++
+	if a.onDisarm != nil {
+		a.onDisarm()
+	}
+	return nil
+}
+func (a *abandoned) Uninstall(ctx context.Context) error { return a.Disarm(ctx) }
 
 // newAbandoned has an apiserver that serves once the old manifest is back.
 func newAbandoned(t *testing.T) *abandoned {
@@ -209,5 +218,59 @@ func TestTheKubeletsUnitIsTheOneItRunsIn(t *testing.T) {
 	k.proc = fakeProc(t, map[int][]string{7: {"/usr/bin/kubelet"}}, "0::/system.slice/snap.kubelet.daemon.service\n")
 	if got := k.unit(); got != "snap.kubelet.daemon.service" {
 		t.Errorf("its unit is %s", got)
+	}
+}
+
+// TestAStaticPodWatchesUntilItIsDisarmed: it takes the change back, which disarms it. Then it neither ends, or the kubelet
+// would start it again, nor makes anything on a host from which everything was removed meanwhile.
+func TestAStaticPodWatchesUntilItIsDisarmed(t *testing.T) {
+	t.Parallel()
+	a := newAbandoned(t) // its apiserver is real, so it has no place in the bubble
+	a.opened("another")
+	a.write(txn.StateDir+"/watchdog/NAME.lock", "")
+	state := filepath.Join(a.root, txn.StateDir)
+	a.onDisarm = func() {
+		if _, err := a.watch.runner.Host.Flock(txn.StateDir + "/watchdog/NAME.lock"); !errors.Is(err, hostfs.ErrLocked) {
+			t.Errorf("the process does not hold its lock: %v", err)
+		}
+		if err := os.RemoveAll(state); err != nil {
+			t.Error(err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ended := make(chan error, 1)
+		go func() { ended <- a.watch.always(ctx, "NAME") }()
+		time.Sleep(3 * watchEvery)
+		if !a.restored() || a.disarmed != 1 {
+			t.Errorf("restored %v, disarmed %d times", a.restored(), a.disarmed)
+		}
+		if _, err := os.Stat(state); err == nil {
+			t.Errorf("%s was made again", state)
+		}
+		select {
+		case err := <-ended:
+			t.Errorf("the process ended by itself: %v", err)
+		default:
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+func TestAStaticPodThatWasDisarmedBeforeItStartedTouchesNothing(t *testing.T) {
+	t.Parallel()
+	a := newAbandoned(t)
+	a.opened("another")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := a.watch.always(ctx, "NAME"); err != nil || ctx.Err() == nil {
+		t.Errorf("it ended before it was told to: %v", err)
+	}
+	if a.restored() || a.disarmed > 0 {
+		t.Errorf("restored %v, disarmed %d times", a.restored(), a.disarmed)
 	}
 }

@@ -31,6 +31,8 @@ type Options struct {
 	Namespace string
 	// HostRoot is where the host's / is mounted.
 	HostRoot string
+	// Image is what this agent was started from, for a watchdog on a host without systemd.
+	Image string
 	// HealthAddress serves /healthz and /readyz; empty for none.
 	HealthAddress  string
 	PollInterval   time.Duration
@@ -39,11 +41,12 @@ type Options struct {
 	SecretInterval time.Duration
 }
 
-// BindFlags adds the agent's flags. NODE_NAME and POD_NAMESPACE are what the first two default to.
+// BindFlags adds the agent's flags. NODE_NAME, POD_NAMESPACE and AGENT_IMAGE are what three of them default to.
 func (o *Options) BindFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.NodeName, "node-name", os.Getenv("NODE_NAME"), "This node's name in the cluster (env NODE_NAME).")
 	fs.StringVar(&o.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "The release's namespace (env POD_NAMESPACE).")
 	fs.StringVar(&o.HostRoot, "host-root", "/host", "Where the host's root directory is mounted.")
+	fs.StringVar(&o.Image, "image", os.Getenv("AGENT_IMAGE"), "This agent's own image, for a watchdog where systemd cannot run one (env AGENT_IMAGE).")
 	fs.StringVar(&o.HealthAddress, "health-probe-bind-address", "127.0.0.1:7767", "Where /healthz and /readyz are served; empty for nowhere.")
 	fs.DurationVar(&o.PollInterval, "poll-interval", 30*time.Second, "How often the host is looked at without any event.")
 	fs.DurationVar(&o.CanaryInterval, "canary-interval", time.Minute, "How often the flow of audit events is proved.")
@@ -127,7 +130,7 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 		},
 		runner: &txn.Runner{
 			Host: host, Runtime: instances, Health: local, BootID: bootID, Log: log,
-			Explain: health.ExitReason, Uptime: uptime, Watchdog: newWatchdog(host, o.HostRoot),
+			Explain: health.ExitReason, Uptime: uptime, Watchdog: newWatchdog(host, o.HostRoot, o.Image, kubelet),
 			Kubelet:   kubeletUnit{proc: proc, host: host, systemd: systemd.New(o.HostRoot)},
 			Rehearsal: newRehearsal(host, runtimes, proc, kubelet, local.config, log), Handover: redirect,
 			Permitted: func(ctx context.Context, c txn.Change) (bool, error) {

@@ -18,7 +18,7 @@ import (
 )
 
 const usage = `Usage: nodeagent [run] [flags]
-       nodeagent watchdog [--host-root=/]
+       nodeagent watchdog [--host-root=/] [--armed-as=NAME]
        nodeagent version
 
 Carries out the plan of one control-plane node and reports in its status. As a watchdog, which the host runs by itself
@@ -43,6 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 0
 	}
 	var options nodeagent.Options
+	var watch nodeagent.WatchOptions
 	var logs logging.Options
 	flags := flag.NewFlagSet("nodeagent", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -50,9 +51,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprint(stderr, usage)
 		flags.PrintDefaults()
 	}
-	options.BindFlags(flags)
 	if command == "watchdog" {
-		options.HostRoot = "/"
+		watch.BindFlags(flags)
+	} else {
+		options.BindFlags(flags)
 	}
 	logs.BindFlags(flags)
 	if err := flags.Parse(args); err != nil {
@@ -69,7 +71,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	do, failed := func() error { return nodeagent.Run(ctx, options, log) }, "Node agent cannot go on"
 	if command == "watchdog" {
-		do, failed = func() error { return nodeagent.Watch(ctx, options.HostRoot, log) }, "Watchdog has not done its work; it tries again"
+		do, failed = func() error { return nodeagent.Watch(ctx, watch, log) }, "Watchdog has not done its work; it tries again"
 	}
 	if err := do(); err != nil {
 		log.Error(failed, "error", err)

@@ -18,6 +18,8 @@ func TestCommandLine(t *testing.T) {
 		"an unknown flag":                 {[]string{"run", "--no-such-flag"}, 2, "no-such-flag"},
 		"an argument too many":            {[]string{"--node-name=cp1", "extra"}, 2, "Usage"},
 		"a log level that does not exist": {[]string{"--log-level=loud"}, 2, "loud"},
+		"a watchdog with an agent's flag": {[]string{"watchdog", "--node-name=cp1"}, 2, "node-name"},
+		"a watchdog on no host":           {[]string{"watchdog", "--host-root=/nowhere"}, 1, "host root"},
 		"a directory that is no host":     {[]string{"--node-name=cp1", "--namespace=audit", "--host-root=" + "/nowhere"}, 1, "host root"},
 	}
 	for name, tt := range tests {

@@ -11,4 +11,6 @@
 //   - It only ever goes back, and only where the manifest is still ours.
 //   - It ends by itself: with no transaction open it stops its timer.
 //   - [Systemd.Uninstall] leaves nothing behind.
+//
+// Where systemd cannot run the program, a static pod does: [StaticPod] promises the same.
 package watchdog

@@ -68,6 +68,11 @@ func (s *Systemd) Arm(ctx context.Context) error {
 }
 
 func (s *Systemd) install(ctx context.Context) error {
+	if !s.loaded { // a host without systemd stays as it is
+		if _, err := s.Units.Active(ctx, Timer); err != nil {
+			return err
+		}
+	}
 	if err := s.Host.MkdirAll(binDir, 0o700); err != nil {
 		return err
 	}
