@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,10 +28,10 @@ type kubelet struct {
 	*StaticPod
 	faults *hostfstest.Faults
 	// deaf starts nothing. slow is how long a pod runs on whose manifest is gone.
-	deaf bool
-	slow time.Duration
+	deaf atomic.Bool
+	slow atomic.Int64
 	// starts counts the pods that were started.
-	starts int
+	starts atomic.Int64
 }
 
 // newKubelet must be called in a bubble; its kubelet runs until the test ends.
@@ -61,18 +62,18 @@ func (k *kubelet) run(ctx context.Context, root string) {
 	for ctx.Err() == nil {
 		text, err := os.ReadFile(filepath.Join(root, manifests, podFile))
 		name := ""
-		if found := armedAs.FindSubmatch(text); err == nil && found != nil && !k.deaf {
+		if found := armedAs.FindSubmatch(text); err == nil && found != nil && !k.deaf.Load() {
 			name = string(found[1])
 		}
 		if name != "" && running[name] == nil {
 			if lock, err := Hold(ctx, host, name); err == nil {
 				running[name] = lock
-				k.starts++
+				k.starts.Add(1)
 			}
 		}
 		for other, lock := range running {
 			if other != name {
-				time.Sleep(k.slow)
+				time.Sleep(time.Duration(k.slow.Load()))
 				_ = lock.Unlock()
 				delete(running, other)
 			}
@@ -93,15 +94,15 @@ func TestAStaticPodIsArmedOnceItsProcessRuns(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		k := newKubelet(t)
-		if err := k.Arm(t.Context()); err != nil || k.starts != 1 {
-			t.Fatalf("started %d times, error %v", k.starts, err)
+		if err := k.Arm(t.Context()); err != nil || k.starts.Load() != 1 {
+			t.Fatalf("started %d times, error %v", k.starts.Load(), err)
 		}
 		if info, err := k.Host.Stat(manifests + "/" + podFile); err != nil || info.Mode != 0o600 {
 			t.Errorf("manifest is %+v, %v", info, err)
 		}
 		before, text := len(k.faults.Steps()), k.read(t)
-		if err := k.Arm(t.Context()); err != nil || k.starts != 1 || k.read(t) != text {
-			t.Errorf("armed again it was started %d times, error %v", k.starts, err)
+		if err := k.Arm(t.Context()); err != nil || k.starts.Load() != 1 || k.read(t) != text {
+			t.Errorf("armed again it was started %d times, error %v", k.starts.Load(), err)
 		}
 		for _, s := range k.faults.Steps()[before:] {
 			if s.Op != "Create" || !strings.HasSuffix(s.Name, ".lock") {
@@ -109,8 +110,8 @@ func TestAStaticPodIsArmedOnceItsProcessRuns(t *testing.T) {
 			}
 		}
 		k.Image += ".1"
-		if err := k.Arm(t.Context()); err != nil || k.starts != 2 {
-			t.Errorf("with another image it was started %d times, error %v", k.starts, err)
+		if err := k.Arm(t.Context()); err != nil || k.starts.Load() != 2 {
+			t.Errorf("with another image it was started %d times, error %v", k.starts.Load(), err)
 		}
 	})
 }
@@ -128,10 +129,10 @@ func TestAPodThatIsJustEndingIsNotTakenForTheNextOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		k := newKubelet(t)
-		k.slow = 30 * time.Second
+		k.slow.Store(int64(30 * time.Second))
 		for n := 1; n <= 2; n++ {
-			if err := k.Arm(t.Context()); err != nil || k.starts != n {
-				t.Fatalf("armed with %d pods started, want %d; error %v", k.starts, n, err)
+			if err := k.Arm(t.Context()); err != nil || k.starts.Load() != int64(n) {
+				t.Fatalf("armed with %d pods started, want %d; error %v", k.starts.Load(), n, err)
 			}
 			if err := k.Disarm(t.Context()); err != nil {
 				t.Fatal(err)
@@ -162,7 +163,7 @@ func TestAKubeletThatStartsNoPodArmsNothing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		k := newKubelet(t)
-		k.deaf = true
+		k.deaf.Store(true)
 		if err := k.Arm(t.Context()); err == nil || !strings.Contains(err.Error(), "has not started the static pod") {
 			t.Errorf("error is %v", err)
 		}
@@ -270,8 +271,8 @@ func TestTheFirstWatchdogThatCanBeArmedIs(t *testing.T) {
 		k := newKubelet(t)
 		absent := &absentUnits{}
 		w := FirstOf{&Systemd{Host: k.Host, Executable: os.Args[0], Units: absent}, k.StaticPod}
-		if err := w.Arm(t.Context()); err != nil || k.starts != 1 {
-			t.Errorf("the pod was started %d times, error %v", k.starts, err)
+		if err := w.Arm(t.Context()); err != nil || k.starts.Load() != 1 {
+			t.Errorf("the pod was started %d times, error %v", k.starts.Load(), err)
 		}
 		for _, f := range k.files(t) {
 			if !strings.Contains(f, "watchdog") || strings.HasPrefix(f, binDir) {
