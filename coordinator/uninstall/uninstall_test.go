@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,7 +31,7 @@ type cluster struct {
 	client typedcorev1.ConfigMapInterface
 	out    bytes.Buffer
 	// away: no request is answered.
-	away bool
+	away atomic.Bool
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -38,7 +39,7 @@ func newCluster(t *testing.T) *cluster {
 	c := &cluster{t: t}
 	c.set = fake.NewClientset(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: wire.RequestName, ResourceVersion: "1"}})
 	c.set.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
-		if c.away {
+		if c.away.Load() {
 			return true, nil, apierrors.NewServiceUnavailable("connection refused")
 		}
 		return false, nil, nil
@@ -127,10 +128,10 @@ func TestAnUninstallEndsWhenEveryNodeIsAsBefore(t *testing.T) {
 		c.say(reason.NodeChanging, metav1.ConditionFalse, node("cp1", wire.PhaseReverted, reason.Removed, ""), node("cp2", wire.PhaseVerifying, reason.AwaitingApiserver, "r1"))
 		time.Sleep(10 * time.Second)
 		running(t, result)
-		c.away = true // a single control plane's apiserver restarts
+		c.away.Store(true) // a single control plane's apiserver restarts
 		time.Sleep(time.Minute)
 		running(t, result)
-		c.away = false
+		c.away.Store(false)
 		c.say(reason.Disabled, metav1.ConditionFalse, node("cp1", wire.PhaseReverted, reason.Removed, ""), node("cp2", wire.PhaseReverted, reason.Removed, ""))
 		if err := <-result; err != nil {
 			t.Fatal(err)
@@ -198,7 +199,7 @@ func TestAnUninstallThatCannotEndSaysWhatIsLeftAndWhatToDo(t *testing.T) {
 				}
 			}, 16 * time.Minute, []string{"is its pod running?"},
 		},
-		"the API does not answer": {func(c *cluster) { c.away = true }, 16 * time.Minute, []string{"connection refused"}},
+		"the API does not answer": {func(c *cluster) { c.away.Store(true) }, 16 * time.Minute, []string{"connection refused"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

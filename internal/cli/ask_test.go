@@ -39,7 +39,6 @@ func newAsker(t *testing.T, config *wire.Config, asked *wire.Request) (*asker, *
 
 func TestAsking(t *testing.T) {
 	t.Parallel()
-	enabled := &wire.Config{Enabled: true}
 	tests := map[string]struct {
 		config *wire.Config
 		before wire.Request
@@ -98,7 +97,7 @@ func TestAsking(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if tt.config == nil {
-				tt.config = enabled
+				tt.config = &wire.Config{Enabled: true}
 			}
 			a, out := newAsker(t, tt.config, &tt.before)
 			err := tt.ask(t.Context(), a)

@@ -136,6 +136,7 @@ func TestADiskThatRefusesAStepLeavesOldOrNew(t *testing.T) {
 // settled checks that the host is in one of two states, and nothing is open.
 func (w *world) settled(what, before, after string) {
 	w.t.Helper()
+	synctest.Wait() // what a process did beside its main path when it ended
 	j := w.journal()
 	got := w.manifest()
 	if got != before && got != after {
