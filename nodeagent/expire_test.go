@@ -243,6 +243,7 @@ func TestAStaticPodWatchesUntilItIsDisarmed(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- a.watch.always(ctx, "NAME") }()
 		time.Sleep(3 * watchEvery)
+		synctest.Wait()
 		if !a.restored() || a.disarmed != 1 {
 			t.Errorf("restored %v, disarmed %d times", a.restored(), a.disarmed)
 		}
