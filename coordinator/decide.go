@@ -37,8 +37,8 @@ func (m *memory) decide(w *world) outcome {
 
 	out := outcome{
 		plans:      permitted(w, d.plans, decision),
-		gone:       goneNodes(w, membership.Members),
-		acts:       decision.Action != rollout.None,
+		gone:       slices.DeleteFunc(goneNodes(w, membership.Members), func(node string) bool { return slices.Contains(in.Gone, node) }),
+		decision:   decision,
 		retryAfter: soonest(d.address.RetryAfter, decision.RetryAfter),
 	}
 	if d.blocked != nil && d.blocked.Reason == reason.AnotherRelease {
@@ -46,7 +46,7 @@ func (m *memory) decide(w *world) outcome {
 	}
 	out.label, out.unlabel = relabel(w, d, membership, decision)
 	out.status = summarise(w, d, membership, decision)
-	out.status.Fence = max(in.HighestFence(), decision.Permit.Fence)
+	out.status.Fence, out.status.Turn = max(in.HighestFence(), decision.Permit.Fence), decision.Turn
 	return out
 }
 
@@ -63,7 +63,7 @@ func (m *memory) afterwards(now time.Time, in rollout.Input, d rollout.Decision)
 	}
 	in.Calm = m.calm.Observe(now, in)
 	if next := rollout.Decide(in); next.Action == rollout.None {
-		next.Action, next.Node = d.Action, d.Node
+		next.Action, next.Node, next.Turn = d.Action, d.Node, d.Turn
 		return next
 	}
 	return d
@@ -102,7 +102,7 @@ func (m *memory) fill(d *draft, w *world, members []detect.Member) *plan.Refusal
 	if d.address.URL == "" {
 		return &plan.Refusal{Reason: d.address.Reason, Message: d.address.Message}
 	}
-	in := plan.Input{Config: w.config, Distribution: d.distribution, Strategy: strategy, SinkURL: d.address.URL, Namespace: w.namespace}
+	in := plan.Input{Config: w.config, Distribution: d.distribution, Strategy: strategy, SinkURL: d.address.URL, Namespace: w.namespace, Versions: versions(w, members)}
 	if d.plans, refusal = plan.Make(in, slices.DeleteFunc(slices.Clone(members), func(m detect.Member) bool { return w.asked.reverts(m.Node.Name) })); refusal != nil {
 		return refusal
 	}
@@ -128,13 +128,26 @@ func (d *draft) wayBack(w *world, members []detect.Member) ([]*wire.Plan, *plan.
 	})
 	config := *w.config
 	config.Enabled = false
-	plans, refusal := plan.Make(plan.Input{Config: &config, Distribution: d.distribution, Strategy: wire.StrategyStaticPod, Namespace: w.namespace}, ours)
+	plans, refusal := plan.Make(plan.Input{Config: &config, Distribution: d.distribution, Strategy: wire.StrategyStaticPod, Namespace: w.namespace, Versions: versions(w, ours)}, ours)
 	for _, p := range plans {
 		if before := w.plans[p.Node.Name]; before != nil && before.Distribution != "" {
 			p.Distribution = before.Distribution
 		}
 	}
 	return plans, refusal
+}
+
+// versions are what the plans were made for, of those nodes whose apiserver's pod is not to be seen at the moment. A kubelet
+// takes it away and shows another one while the apiserver restarts, and where versions differ from node to node, as during an
+// upgrade, any other guess would change the plan in the middle of the change.
+func versions(w *world, members []detect.Member) map[string]string {
+	out := map[string]string{}
+	for _, m := range members {
+		if p := w.plans[m.Node.Name]; len(m.Apiservers) != 1 && p != nil && p.Node.UID == m.Node.UID {
+			out[m.Node.Name] = p.KubernetesVersion
+		}
+	}
+	return out
 }
 
 // neverReported: no agent of this machine has said anything, and none was ever permitted anything.
@@ -181,7 +194,7 @@ func plannedAddress(w *world) string {
 
 // question puts the state of the rollout into the words of package rollout.
 func question(w *world, d draft, membership detect.Membership) rollout.Input {
-	in := rollout.Input{Others: map[string]rollout.Health{}, Fence: w.previous.Fence}
+	in := rollout.Input{Others: map[string]rollout.Health{}, Fence: w.previous.Fence, Turn: w.previous.Turn, Spent: w.spent(), Gone: goneAtWork(w, membership)}
 	planned := map[string]*wire.Plan{}
 	for _, p := range d.plans {
 		planned[p.Node.Name] = p
@@ -210,7 +223,7 @@ func question(w *world, d draft, membership detect.Membership) rollout.Input {
 	for _, a := range membership.Strangers {
 		in.Others[a.Pod] = podHealth(a)
 	}
-	in.Etcd = etcdHealth(w)
+	in.Etcd = etcdHealth(w, membership)
 	in.Hold = hold(w, d)
 	if w.config != nil {
 		in.Settle = w.config.Rollout.Settle.Duration
@@ -236,26 +249,6 @@ func health(m detect.Member) rollout.Health {
 	return podHealth(m.Apiservers[0])
 }
 
-// etcdHealth is the state of each member. What a silent kubelet said last is not known to be true.
-func etcdHealth(w *world) map[string]rollout.Health {
-	silent := map[string]bool{}
-	for _, n := range w.evidence.Nodes {
-		silent[n.Name] = n.Silent
-	}
-	out := map[string]rollout.Health{}
-	for _, e := range w.evidence.Etcd {
-		switch {
-		case silent[e.Node]:
-			out[e.Pod] = rollout.Unknown
-		case e.Ready:
-			out[e.Pod] = rollout.Ready
-		default:
-			out[e.Pod] = rollout.NotReady
-		}
-	}
-	return out
-}
-
 func podHealth(a detect.Apiserver) rollout.Health {
 	if a.Ready {
 		return rollout.Ready
@@ -277,7 +270,7 @@ func permitted(w *world, plans []*wire.Plan, decision rollout.Decision) []*wire.
 			p.Permit = &decision.Permit
 		case rollout.Withdraw:
 			p.Permit = nil
-		case rollout.None:
+		case rollout.None, rollout.Reserve, rollout.Void:
 		}
 	}
 	return plans
@@ -302,6 +295,27 @@ func goneNodes(w *world, members []detect.Member) []string {
 	}
 	slices.Sort(gone)
 	return gone
+}
+
+// goneAtWork are the nodes that were deleted in the middle of their turn, as long as the API shows an apiserver of theirs. A
+// node that is not in the API any more may be running all the same, and nobody speaks for it; the control plane removes its
+// pods after a while. Their documents stay, and with them the permit.
+func goneAtWork(w *world, membership detect.Membership) []string {
+	return slices.DeleteFunc(goneNodes(w, membership.Members), func(node string) bool {
+		runs := slices.ContainsFunc(membership.Strangers, func(a detect.Apiserver) bool { return a.Node == node })
+		return !runs || !mayBeAtWork(w, node)
+	})
+}
+
+func mayBeAtWork(w *world, node string) bool {
+	if p := w.plans[node]; p != nil && p.Permit != nil {
+		return true
+	}
+	if s := w.statuses[node]; s != nil && (s.Phase == wire.PhaseApplying || s.Phase == wire.PhaseVerifying) {
+		return true
+	}
+	t := w.previous.Turn
+	return t != nil && t.Node == node && !t.Over
 }
 
 // relabel says where agents shall run: on every planned node, until everything is as it was before.

@@ -146,9 +146,12 @@ func (s *scene) addNode(name string) {
 func (s *scene) addEtcd(node string, ready corev1.ConditionStatus) {
 	s.t.Helper()
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: systemNamespace, Name: "etcd-" + node, Labels: map[string]string{"component": "etcd"}},
-		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "etcd"}}},
-		Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: systemNamespace, Name: "etcd-" + node, Labels: map[string]string{"component": "etcd"},
+			Annotations: map[string]string{corev1.MirrorPodAnnotationKey: "x"},
+		},
+		Spec:   corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "etcd"}}},
+		Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}},
 	}
 	if err := s.api.Delete(s.t.Context(), pod.DeepCopy()); client.IgnoreNotFound(err) != nil {
 		s.t.Fatal(err)
@@ -259,6 +262,9 @@ func (s *scene) say(node string, phase wire.Phase, changes ...func(*wire.NodeSta
 	}
 	if p.Permit != nil {
 		status.Fence = p.Permit.Fence
+		if phase.Final() {
+			status.Answered = p.Permit.Fence
+		}
 	}
 	for _, change := range changes {
 		change(status)

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"k8s-audit-enabler.io/coordinator/detect"
+	"k8s-audit-enabler.io/coordinator/rollout"
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
 )
@@ -96,18 +98,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		r.readAnswer(ctx, w, holder)
 	}
 	out := r.memory.decide(w)
-	if out.acts {
-		// A cache may not have seen the last permit yet, or show what was before it.
-		if err := r.readDocuments(ctx, r.Live, w); err != nil {
-			return reconcile.Result{}, err
-		}
-		if err := r.readSummary(ctx, r.Live, w); err != nil {
-			return reconcile.Result{}, err
-		}
+	if out.decision.Action != rollout.None {
 		w.addressHolder = r.addressHolder(ctx)
-		out = r.memory.decide(w)
+		out, err = r.agree(ctx, w)
 	}
-	err = r.carryOut(ctx, w, out)
+	if err == nil {
+		err = r.carryOut(ctx, w, out)
+	}
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		log.FromContext(ctx).V(1).Info("Somebody else wrote first; looking again", "detail", err.Error())
 		return reconcile.Result{RequeueAfter: conflictRetry}, nil
@@ -119,6 +116,35 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 		out.retryAfter = soonest(out.retryAfter, answerEvery)
 	}
 	return reconcile.Result{RequeueAfter: soonest(out.retryAfter, surveyEvery)}, nil
+}
+
+// agree decides anew on what the API server itself holds: a cache may not have seen the last permit yet, or show what was
+// before it. It takes the steps that other coordinators must see before a permit, and leaves the last one to be carried out.
+func (r *Reconciler) agree(ctx context.Context, w *world) (outcome, error) {
+	const steps = 4 // void, reserve, give; and one more look
+	for range steps {
+		// The turn first: whatever is changed after it was read makes its next write fail.
+		if err := r.readSummary(ctx, r.Live, w); err != nil {
+			return outcome{}, err
+		}
+		if err := r.readDocuments(ctx, r.Live, w); err != nil {
+			return outcome{}, err
+		}
+		out := r.memory.decide(w)
+		var err error
+		switch out.decision.Action {
+		case rollout.Void:
+			err = r.voidTurn(ctx, w, out.decision)
+		case rollout.Reserve:
+			err = r.writeClusterStatus(ctx, w, out.status)
+		case rollout.None, rollout.Grant, rollout.Withdraw:
+			return out, nil
+		}
+		if err != nil {
+			return outcome{}, err
+		}
+	}
+	return outcome{}, errors.New("agree on whose turn it is: the answer changes with every look")
 }
 
 // look gathers the world from caches, and what cannot be cached when it is due.

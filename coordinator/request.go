@@ -158,6 +158,6 @@ func (r *Reconciler) writeRequestObject(ctx context.Context, w *world) error {
 		log.FromContext(ctx).Info("Withdrawing the request of an earlier installation")
 		data = map[string]string{}
 	}
-	_, err := r.writeDocument(ctx, w, w.asked.object, wire.RequestName, wire.KindRequest, "", data)
+	_, err := r.writeDocument(ctx, w, w.asked.object, wire.RequestName, wire.KindRequest, nil, data)
 	return err
 }

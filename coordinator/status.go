@@ -28,7 +28,7 @@ func (r *Reconciler) writeClusterStatus(ctx context.Context, w *world, status wi
 	data[wire.FlatReason] = ready.Reason
 	data[wire.FlatMessage] = ready.Message
 	data[wire.FlatRevision] = status.Revision
-	object, err := r.writeDocument(ctx, w, w.previousObject, wire.ClusterStatusName, wire.KindClusterStatus, "", data)
+	object, err := r.writeDocument(ctx, w, w.previousObject, wire.ClusterStatusName, wire.KindClusterStatus, nil, data)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@
 package coordinator
 
 import (
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -55,6 +56,30 @@ func (w *world) owner() string {
 	return ownerOf(w.namespace, w.config.Release)
 }
 
+// spent is the highest number that was given or voided in each plan that there is, by node name.
+func (w *world) spent() map[string]int64 {
+	out := map[string]int64{}
+	for node, object := range w.planObjects {
+		out[node] = fenceOf(object)
+		if p := w.plans[node]; p != nil && p.Permit != nil {
+			out[node] = max(out[node], p.Permit.Fence)
+		}
+	}
+	return out
+}
+
+// fenceOf reads the annotation on a plan; zero where there is none that can be read, which delays and no more.
+func fenceOf(object *corev1.ConfigMap) int64 {
+	if object == nil {
+		return 0
+	}
+	fence, err := strconv.ParseInt(object.Annotations[wire.AnnotationFence], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return fence
+}
+
 // holder is the node whose plan holds the permit, or empty.
 func (w *world) holder() string {
 	for node, p := range w.plans {
@@ -76,9 +101,9 @@ type outcome struct {
 	unlabel []detect.Node
 	// gone are names of nodes whose plan and status are to be deleted.
 	gone []string
-	// acts: a permit is given or withdrawn, which must not rest on what a cache knows.
-	acts   bool
-	status wire.ClusterStatus
+	// decision is the rollout's. Where it acts it must not rest on what a cache knows.
+	decision rollout.Decision
+	status   wire.ClusterStatus
 	// retryAfter is when to look again without any change in the world; zero for never.
 	retryAfter time.Duration
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"k8s-audit-enabler.io/coordinator/detect"
+	"k8s-audit-enabler.io/coordinator/rollout"
 	"k8s-audit-enabler.io/internal/wire"
 )
 
@@ -31,15 +33,15 @@ func owned(w *world) []metav1.OwnerReference {
 
 // writeDocument creates a ConfigMap or patches what differs, and nothing where nothing differs. The patch holds the
 // resourceVersion, so that it never lands on something that has not been looked at.
-func (r *Reconciler) writeDocument(ctx context.Context, w *world, existing *corev1.ConfigMap, name, kind, node string, data map[string]string) (*corev1.ConfigMap, error) {
+func (r *Reconciler) writeDocument(ctx context.Context, w *world, existing *corev1.ConfigMap, name, kind string, annotations, data map[string]string) (*corev1.ConfigMap, error) {
 	wanted := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: r.Namespace}}
 	if existing != nil {
 		wanted = existing.DeepCopy()
 	}
 	wanted.OwnerReferences = owned(w)
 	wanted.Labels = with(wanted.Labels, wire.LabelDocument, kind)
-	if node != "" {
-		wanted.Annotations = with(wanted.Annotations, wire.AnnotationNode, node)
+	for key, value := range annotations {
+		wanted.Annotations = with(wanted.Annotations, key, value)
 	}
 	if data != nil {
 		wanted.Data = data
@@ -73,9 +75,12 @@ func (r *Reconciler) writePlan(ctx context.Context, w *world, p *wire.Plan) erro
 	if err != nil {
 		return err
 	}
-	before := w.plans[p.Node.Name]
-	_, err = r.writeDocument(ctx, w, w.planObjects[p.Node.Name], wire.PlanName(p.Node.Name), wire.KindPlan, p.Node.Name, data)
-	if err != nil {
+	before, object := w.plans[p.Node.Name], w.planObjects[p.Node.Name]
+	annotations := forNode(p.Node.Name)
+	if p.Permit != nil {
+		annotations[wire.AnnotationFence] = strconv.FormatInt(max(p.Permit.Fence, fenceOf(object)), 10)
+	}
+	if _, err = r.writeDocument(ctx, w, object, wire.PlanName(p.Node.Name), wire.KindPlan, annotations, data); err != nil {
 		return err
 	}
 	switch had := before != nil && before.Permit != nil; {
@@ -87,11 +92,26 @@ func (r *Reconciler) writePlan(ctx context.Context, w *world, p *wire.Plan) erro
 	return nil
 }
 
+func forNode(node string) map[string]string { return map[string]string{wire.AnnotationNode: node} }
+
+// voidTurn writes a number that is not given any more into the plan it was meant for. A permit of that number that is still
+// on its way rests on what the plan was before, and is refused.
+func (r *Reconciler) voidTurn(ctx context.Context, w *world, d rollout.Decision) error {
+	object := w.planObjects[d.Node]
+	voided := object.DeepCopy()
+	voided.Annotations = with(voided.Annotations, wire.AnnotationFence, strconv.FormatInt(d.Permit.Fence, 10))
+	if err := r.Client.Patch(ctx, voided, client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("void permit %d in configmap %q: %w", d.Permit.Fence, object.Name, err)
+	}
+	log.FromContext(ctx).Info("Voided a permit that was not given", "node", d.Node, "fence", d.Permit.Fence)
+	return nil
+}
+
 // writeStatusObjects creates the statuses that agents may then patch. What is in them is the agents'.
 func (r *Reconciler) writeStatusObjects(ctx context.Context, w *world, plans []*wire.Plan) error {
 	for _, p := range plans {
 		node := p.Node.Name
-		if _, err := r.writeDocument(ctx, w, w.statusObjects[node], wire.StatusName(node), wire.KindNodeStatus, node, nil); err != nil {
+		if _, err := r.writeDocument(ctx, w, w.statusObjects[node], wire.StatusName(node), wire.KindNodeStatus, forNode(node), nil); err != nil {
 			return err
 		}
 	}
@@ -104,7 +124,9 @@ func (r *Reconciler) deleteDocuments(ctx context.Context, w *world, node string)
 			continue
 		}
 		log.FromContext(ctx).Info("Deleting the document of a node that is gone", "node", node, "configMap", object.Name)
-		if err := r.Client.Delete(ctx, object); client.IgnoreNotFound(err) != nil {
+		// Not if a permit was written into it since it was looked at.
+		as := client.Preconditions{UID: &object.UID, ResourceVersion: &object.ResourceVersion}
+		if err := r.Client.Delete(ctx, object, as); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("delete configmap %q: %w", object.Name, err)
 		}
 	}

@@ -39,6 +39,8 @@ type agent struct {
 	again time.Duration
 	// lastError is of a change that was given up before its swap; the journal knows the others.
 	lastError *wire.LastError
+	// answered is the highest permit that was answered for.
+	answered int64
 	// past is what the journal said before it was removed from the host.
 	past counters
 }
@@ -230,6 +232,13 @@ func (a *agent) hold(s step, j *txn.Journal) step {
 		shown := a.retry.shown
 		shown.action = actNothing
 		return shown
+	}
+	if s.action == actChange && s.change.Fence <= a.answered {
+		// The coordinator may give the next node its turn on that answer. It sees this status, and gives a new permit.
+		return step{
+			action: actNothing, phase: wire.PhasePending, reason: s.reason, change: s.change,
+			message: fmt.Sprintf("%s; permit %d has been answered for already", s.message, s.change.Fence),
+		}
 	}
 	if s.action == actChange {
 		if program := a.observer.upgrade.program(); program != "" {

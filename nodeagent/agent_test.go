@@ -255,9 +255,13 @@ func (n *node) start() (stop func()) {
 	return func() { cancel(); <-done; synctest.Wait() }
 }
 
-// say hands the agent a plan.
+// say hands the agent a plan, with a permit that it has not answered for yet if there is one in it.
 func (n *node) say(p *wire.Plan) {
 	n.t.Helper()
+	synctest.Wait()
+	if said := n.all(); p.Permit != nil && len(said) > 0 {
+		p.Permit.Fence = max(p.Permit.Fence, said[len(said)-1].Answered+1)
+	}
 	n.sayLate(p, p)
 }
 
@@ -338,7 +342,7 @@ func TestAnEnablementFromBeginningToEnd(t *testing.T) {
 		s = n.wants(wire.PhaseApplied, reason.Live)
 		want := wire.NodeStatus{
 			TypeMeta: s.TypeMeta, Node: wire.NodeIdentity{Name: "cp1", UID: "u1", MachineID: "abc123"},
-			Phase: wire.PhaseApplied, Reason: reason.Live, Message: s.Message, PlanRevision: p.Revision, AppliedRevision: p.Revision, Fence: 5,
+			Phase: wire.PhaseApplied, Reason: reason.Live, Message: s.Message, PlanRevision: p.Revision, AppliedRevision: p.Revision, Fence: 5, Answered: 5,
 			Apiserver:    wire.ApiserverStatus{Version: "v1.34.4", Restarts: 1, LastUnavailable: s.Apiserver.LastUnavailable},
 			Conditions:   s.Conditions,
 			AgentVersion: "test",
@@ -361,7 +365,11 @@ func TestAnEnablementFromBeginningToEnd(t *testing.T) {
 			t.Errorf("%d API writes in an idle hour, want none", n.written()-writes)
 		}
 
-		n.say(testPlan(t, disabled))
+		back := testPlan(t, disabled)
+		n.sayLate(back, back)
+		time.Sleep(time.Minute)
+		n.wants(wire.PhasePending, reason.WaitingForPermit) // a permit is for one change
+		n.say(back)
 		time.Sleep(time.Minute)
 		s = n.wants(wire.PhaseReverted, reason.Removed)
 		if n.get(manifestPath) != original || n.exists(txn.DataDir) || n.exists(txn.StateDir) || s.AppliedRevision != "" || s.Apiserver.Restarts != 2 {
@@ -524,7 +532,7 @@ func TestAFullDiskIsReportedAndTriedAgainRarely(t *testing.T) {
 		n.host = host
 		defer n.start()()
 		n.say(testPlan(t, nil))
-		time.Sleep(time.Hour)
+		time.Sleep(10 * time.Second)
 		s := n.wants(wire.PhaseRefused, reason.HostNotWritable)
 		if n.get(manifestPath) != original || s.LastError == nil || !strings.Contains(s.Message, "no space") {
 			t.Errorf("manifest untouched: %v, status %+v", n.get(manifestPath) == original, s)
@@ -532,7 +540,10 @@ func TestAFullDiskIsReportedAndTriedAgainRarely(t *testing.T) {
 		if n.written() > 2 {
 			t.Errorf("%d writes while nothing changes", n.written())
 		}
+		time.Sleep(time.Hour)
+		n.wants(wire.PhasePending, reason.WaitingForPermit)
 		faults.FailWhen(nil)
+		n.say(testPlan(t, nil)) // the next permit
 		time.Sleep(31 * time.Minute)
 		if s := n.wants(wire.PhaseApplied, reason.Live); s.LastError != nil {
 			t.Errorf("the last error outlives the success: %+v", s.LastError)

@@ -18,7 +18,14 @@ func (a *agent) say(s step, seen observation, j *txn.Journal) {
 	st.Node = wire.NodeIdentity{Name: a.node, MachineID: seen.machine.MachineID, SystemUUID: seen.machine.SystemUUID}
 	if a.plan != nil {
 		st.Node.UID, st.PlanRevision = a.plan.Node.UID, a.plan.Revision
+		if a.plan.HasPermit() && s.phase.Final() {
+			a.answered = max(a.answered, a.plan.Permit.Fence)
+		}
 	}
+	if l := j.Last; j.Open == nil && l != nil && (l.State == txn.StateCommitted || l.State == txn.StateRolledBack) {
+		a.answered = max(a.answered, j.Fence) // also by an agent before this one
+	}
+	st.Answered = a.answered
 	if st.Phase != s.phase || st.Reason != s.reason {
 		a.log.Info("Status", "phase", s.phase, "reason", s.reason, "message", s.message)
 	}

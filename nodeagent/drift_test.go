@@ -286,6 +286,11 @@ func TestAnUpgradeIsWaitedForAndThenNeedsAPermit(t *testing.T) {
 			t.Error("touched before the new apiserver has come to rest")
 		}
 		time.Sleep(time.Minute)
+		if n.wants(wire.PhasePending, reason.Drifted); n.get(manifestPath) != upgraded {
+			t.Error("changed with the permit of the change before")
+		}
+		n.say(testPlan(t, nil))
+		time.Sleep(time.Minute)
 		n.wants(wire.PhaseApplied, reason.Live)
 		if now := n.get(manifestPath); !strings.Contains(now, "v1.34.5") || !strings.Contains(now, "--audit-policy-file") {
 			t.Errorf("manifest:\n%s", now)

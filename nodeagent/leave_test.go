@@ -53,12 +53,12 @@ func TestARevertedNodeKeepsItsCountersAndCanBeEnabledAgain(t *testing.T) {
 		time.Sleep(time.Minute)
 		n.say(testPlan(t, disabled))
 		time.Sleep(10 * time.Minute)
-		if s := n.wants(wire.PhaseReverted, reason.Removed); s.Fence != 5 || s.Apiserver.Restarts != 2 {
+		if s := n.wants(wire.PhaseReverted, reason.Removed); s.Fence != 6 || s.Apiserver.Restarts != 2 {
 			t.Errorf("fence %d, restarts %d", s.Fence, s.Apiserver.Restarts)
 		}
 		old := testPlan(t, nil)
 		old.Permit.Fence = 4
-		n.say(old)
+		n.sayLate(old, old)
 		time.Sleep(time.Minute)
 		n.wants(wire.PhasePending, reason.WaitingForPermit)
 		n.say(testPlan(t, nil))

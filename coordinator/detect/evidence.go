@@ -35,14 +35,17 @@ type Evidence struct {
 
 // EtcdMember is one etcd pod.
 type EtcdMember struct {
-	Pod   string
-	Node  string
-	Ready bool
+	Pod  string
+	Node string
+	// Static: as for an apiserver. Others may run an etcd of their own, which is nobody's control plane.
+	Static bool
+	Ready  bool
 }
 
 // FromEtcdPod takes from an etcd pod what this project looks at.
 func FromEtcdPod(p *corev1.Pod) EtcdMember {
-	return EtcdMember{Pod: p.Name, Node: p.Spec.NodeName, Ready: podReady(p)}
+	_, static := p.Annotations[annotationMirror]
+	return EtcdMember{Pod: p.Name, Node: p.Spec.NodeName, Static: static, Ready: podReady(p)}
 }
 
 // KubeadmConfig is the part of kubeadm's ClusterConfiguration that tells kubeadm's users apart.

@@ -28,6 +28,8 @@ type Input struct {
 	SinkURL string
 	// Namespace is the release's.
 	Namespace string
+	// Versions are the apiservers' versions where they are not to be seen on the member, by node name.
+	Versions map[string]string
 }
 
 // Make plans every member, without permits. The refusal is PolicyInvalid, SinkInvalid or ConfigInvalid, and then there are
@@ -36,7 +38,7 @@ func Make(in Input, members []detect.Member) ([]*wire.Plan, *Refusal) {
 	desired := map[string]wire.Desired{}
 	plans := make([]*wire.Plan, 0, len(members))
 	for _, m := range members {
-		v, err := apiserverVersion(m, in.Distribution)
+		v, err := in.apiserverVersion(m)
 		if err != nil {
 			return nil, &Refusal{Reason: reason.ConfigInvalid, Message: err.Error()}
 		}
@@ -81,12 +83,15 @@ func (in Input) plan(n detect.Node, v *version.Version, desired wire.Desired) (*
 	return p, nil
 }
 
-// apiserverVersion is the image's tag, or where that is no version, the API server's own answer.
-func apiserverVersion(m detect.Member, d detect.Distribution) (*version.Version, error) {
-	if v, err := version.ParseGeneric(m.Version()); err == nil && v.Major() == 1 {
-		return v, nil
+// apiserverVersion is the image's tag, or where that is not to be seen, what it was, or where it is no version, the API server's
+// own answer.
+func (in Input) apiserverVersion(m detect.Member) (*version.Version, error) {
+	for _, text := range []string{m.Version(), in.Versions[m.Node.Name]} {
+		if v, err := version.ParseGeneric(text); err == nil && v.Major() == 1 {
+			return v, nil
+		}
 	}
-	v, err := version.ParseGeneric(d.KubernetesVersion)
+	v, err := version.ParseGeneric(in.Distribution.KubernetesVersion)
 	if err != nil {
 		return nil, fmt.Errorf("tell the apiserver's version on node %q: %w", m.Node.Name, err)
 	}

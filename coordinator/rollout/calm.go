@@ -15,7 +15,7 @@ func (c *Calm) Observe(now time.Time, in Input) time.Duration {
 		c.since = time.Time{}
 		return 0
 	}
-	if in.HighestFence() == 0 {
+	if in.untouched() {
 		return in.Settle
 	}
 	if c.since.IsZero() {
@@ -24,7 +24,16 @@ func (c *Calm) Observe(now time.Time, in Input) time.Duration {
 	return now.Sub(c.since)
 }
 
+// untouched: no permit was ever given. The first number may be reserved.
+func (in *Input) untouched() bool {
+	highest := in.HighestFence()
+	return highest == 0 || highest == 1 && in.unspent()
+}
+
 func (in *Input) quiet() bool {
+	if len(in.Gone) > 0 {
+		return false
+	}
 	for i := range in.Nodes {
 		n := &in.Nodes[i]
 		if n.Permit != nil || n.standing() == changing || (n.Health != Ready && !n.stumbled()) {

@@ -17,6 +17,10 @@ type Action int
 // Actions.
 const (
 	None Action = iota
+	// Reserve: write the permit's number and node into the turn, then decide again.
+	Reserve
+	// Void: write the turn's number into the node's plan as one that is not given any more, then decide again.
+	Void
 	// Grant: write Decision.Permit into the node's plan.
 	Grant
 	// Withdraw: take the permit out of the node's plan, then decide again.
@@ -44,14 +48,22 @@ type Input struct {
 	Settle time.Duration
 	// Fence is the highest number known from elsewhere.
 	Fence int64
+	// Turn is whose turn it is, or was last; nil where nobody has had one.
+	Turn *wire.Turn
+	// Spent is, for each plan that there is, by node name, the highest number that was given or voided in it.
+	Spent map[string]int64
+	// Gone are nodes that are not in the API any more, and may be in the middle of a change all the same.
+	Gone []string
 }
 
 // Decision is one step, with its reason.
 type Decision struct {
 	Action Action
-	// Node is whom a Grant or a Withdraw is about.
+	// Node is whom an action is about.
 	Node   string
 	Permit wire.Permit
+	// Turn is the turn as it is after the step.
+	Turn *wire.Turn
 	// Reason is one of package reason's and describes the cluster as it is after the step; Message says the same to a person.
 	Reason  string
 	Message string
@@ -63,11 +75,17 @@ type Decision struct {
 
 // Decide takes one step. Doing what it says and asking again goes on until the action is None.
 //
-// An action must not rest on an old view: before it is carried out, Decide has to be asked again with plans and statuses that
-// were read from the API server after the last action. A cache may still show what was before a permit as if it were the
-// answer to it.
+// An action must not rest on an old view: before it is carried out, Decide has to be asked again with the turn, plans and
+// statuses, in this order, that were read from the API server after the last action. A cache may still show what was before a
+// permit as if it were the answer to it.
 func Decide(in Input) Decision {
 	slices.SortFunc(in.Nodes, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	d := in.step()
+	d.Turn = in.turnAfter(d)
+	return d
+}
+
+func (in *Input) step() Decision {
 	for i := range in.Nodes {
 		if in.Nodes[i].Permit != nil {
 			return in.holder(&in.Nodes[i])
@@ -97,12 +115,12 @@ func (in *Input) holder(n *Node) Decision {
 			return d
 		}
 	}
-	return in.grant(n)
+	return in.permit(n)
 }
 
-// outnumbered: the agent has acted on a higher number, as after the loss of all plans, and will not act on this one.
+// outnumbered: the agent knows of a higher number, as after the loss of all plans, and will not act on this one.
 func (n *Node) outnumbered() bool {
-	return n.standing() == waiting && n.Status.Fence > n.Permit.Fence
+	return n.standing() == waiting && max(n.Status.Fence, n.Status.Answered) > n.Permit.Fence
 }
 
 // waitFor is the step while the holder has a permit for its plan. Before it begins, the permit is taken back where another
@@ -133,6 +151,8 @@ func (in *Input) next() Decision {
 		by[n.standing()] = append(by[n.standing()], n)
 	}
 	switch {
+	case len(in.Gone) > 0:
+		return Decision{Reason: reason.NodeGone, Message: fmt.Sprintf("node %s was deleted in the middle of its turn; the others wait until its apiserver is gone too", in.Gone[0])}
 	case len(by[changing]) > 0:
 		return Decision{Reason: reason.NodeChanging, Message: fmt.Sprintf("%s changing; the others wait", are(by[changing]))}
 	case len(by[failed]) > 0:
@@ -174,9 +194,17 @@ func (in *Input) audited() int {
 	return n
 }
 
-// turn chooses whose turn it is. A node that stumbled over an earlier plan comes first: it is the one that a new plan is
-// meant for, and its failure should show before another node is touched.
+// turn chooses whose turn it is. A node whose permit was withdrawn before it answered keeps its turn: it may have begun. Else a
+// node that stumbled over an earlier plan comes first: it is the one that a new plan is meant for, and its failure should show
+// before another node is touched.
 func (in *Input) turn(waiting, behind []*Node) Decision {
+	mine := func(n *Node) bool { return in.hasTurn(n) }
+	if i := slices.IndexFunc(behind, mine); i >= 0 {
+		return Decision{Reason: reason.WaitingForAgent, Message: fmt.Sprintf("waiting for %s to answer the new plan", agents(behind[i:i+1]))}
+	}
+	if i := slices.IndexFunc(waiting, mine); i >= 0 {
+		return in.ask(waiting[i])
+	}
 	late := slices.IndexFunc(behind, func(n *Node) bool {
 		return n.stumbled() || n.Status.Phase == wire.PhaseFailed || n.Status.Phase == wire.PhaseRolledBack
 	})
@@ -187,7 +215,11 @@ func (in *Input) turn(waiting, behind []*Node) Decision {
 		return Decision{Reason: reason.WaitingForAgent, Message: fmt.Sprintf("waiting for %s to answer the new plan", agents(behind))}
 	}
 	slices.SortStableFunc(waiting, func(a, b *Node) int { return rank(a) - rank(b) })
-	n := waiting[0]
+	return in.ask(waiting[0])
+}
+
+// ask whether a node's turn can begin now.
+func (in *Input) ask(n *Node) Decision {
 	if d, ok := in.healthy(n); !ok {
 		return d
 	}
@@ -198,7 +230,7 @@ func (in *Input) turn(waiting, behind []*Node) Decision {
 			RetryAfter: rest,
 		}
 	}
-	return in.grant(n)
+	return in.permit(n)
 }
 
 // rank puts a node that stumbled first, and the one with the cluster's virtual address last: with its apiserver, or with the
@@ -260,26 +292,22 @@ func (in *Input) etcdHealthy() (Decision, bool) {
 	return Decision{Reason: reason.EtcdUnhealthy, Message: strings.Join(not, "; ")}, false
 }
 
-func (in *Input) grant(n *Node) Decision {
-	return Decision{
-		Action:  Grant,
-		Node:    n.Name,
-		Permit:  wire.Permit{HolderUID: n.UID, Fence: in.HighestFence() + 1, Revision: n.Revision},
-		Reason:  reason.NodeChanging,
-		Message: fmt.Sprintf("node %s may change now; the others wait", n.Name),
-	}
-}
-
 // HighestFence is the highest number that a permit or a believable status holds.
 func (in *Input) HighestFence() int64 {
 	highest := in.Fence
+	if in.Turn != nil {
+		highest = max(highest, in.Turn.Fence)
+	}
+	for _, fence := range in.Spent {
+		highest = max(highest, fence)
+	}
 	for i := range in.Nodes {
 		n := &in.Nodes[i]
 		if n.Permit != nil {
 			highest = max(highest, n.Permit.Fence)
 		}
 		if n.standing() != silent {
-			highest = max(highest, n.Status.Fence)
+			highest = max(highest, n.Status.Fence, n.Status.Answered)
 		}
 	}
 	return highest

@@ -5,7 +5,9 @@
 // What is not known counts as unsafe. All state lies in plans and statuses, so that a coordinator can be replaced at any
 // moment; and statuses are written by agents, so that none of them is believed further than its own node.
 //
-// The package is pure. It promises that, whatever statuses say, it never grants a permit while another node holds one.
+// The package is pure. It promises that, whatever statuses say, it never grants a permit while another node holds one; and,
+// where every write is refused that rests on an older version of its document, that this holds for any number of coordinators
+// at the same time, however late their writes arrive: see [Input.permit].
 package rollout
 
 import (
@@ -76,7 +78,7 @@ const maxFence = int64(1) << 62
 
 func (n *Node) standing() standing {
 	s := n.Status
-	if s == nil || s.Node.UID != n.UID || s.Fence < 0 || s.Fence >= maxFence {
+	if s == nil || s.Node.UID != n.UID || min(s.Fence, s.Answered) < 0 || max(s.Fence, s.Answered) >= maxFence {
 		return silent
 	}
 	switch s.Phase {
@@ -110,22 +112,9 @@ func (n *Node) stumbled() bool {
 	return n.Status != nil && n.Status.LastError != nil
 }
 
-// answered reports whether the holder of a permit has answered for it: this machine's agent, about the revision that it was
-// permitted. The number in the status may be an earlier one, where the agent found that nothing was to be done under this
-// one; so an answer counts only in a status that is known to be newer than the permit (see [Decide]).
+// answered reports whether the holder of a permit has answered for it: this machine's agent says that it is done with exactly
+// that number, and will not act on it again. What else the status says may have been said before the permit was given.
 func (n *Node) answered() bool {
 	s, p := n.Status, n.Permit
-	if n.standing() == silent || s.PlanRevision != p.Revision || s.Fence > p.Fence {
-		return false
-	}
-	switch s.Phase {
-	case wire.PhaseApplied:
-		return s.AppliedRevision == p.Revision
-	case wire.PhaseReverted:
-		return s.AppliedRevision == "" && (p.Revision != n.Revision || !n.Enabled)
-	case wire.PhaseRolledBack, wire.PhaseFailed, wire.PhaseRefused:
-		return true
-	default:
-		return false
-	}
+	return n.standing() != silent && n.standing() != changing && s.PlanRevision == p.Revision && s.Answered == p.Fence
 }

@@ -68,6 +68,8 @@ const (
 	Complete = "Complete"
 	// NodeChanging: one node holds the permit and is changing.
 	NodeChanging = "NodeChanging"
+	// NodeGone: a node was deleted in the middle of its turn, and its apiserver may still be restarting.
+	NodeGone = "NodeGone"
 	// WaitingForAgent: a node's agent has not reported yet.
 	WaitingForAgent = "WaitingForAgent"
 	// WaitingForHealth: an apiserver is not ready, so no other may be restarted; unknown counts as not ready.

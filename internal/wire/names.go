@@ -30,6 +30,8 @@ const (
 	LabelDocument = "k8s-audit-enabler.io/document"
 	// AnnotationNode is on plan and status ConfigMaps: the full node name, which the object's name may hold only as a hash.
 	AnnotationNode = "k8s-audit-enabler.io/node"
+	// AnnotationFence is on plan ConfigMaps: the highest permit that was ever given or voided in this plan.
+	AnnotationFence = "k8s-audit-enabler.io/fence"
 	// AnnotationRevision is put on the apiserver's static pod: the revision its files and flags come from.
 	// The kubelet copies it to the sandbox, where the container runtime shows it without any API.
 	AnnotationRevision = "k8s-audit-enabler.io/revision"

@@ -25,6 +25,16 @@ const (
 	PhaseFailed Phase = "Failed"
 )
 
+// Final reports whether a permit is answered for with this phase: nothing is going on, and nothing is waited for.
+func (p Phase) Final() bool {
+	switch p {
+	case PhaseApplied, PhaseReverted, PhaseRolledBack, PhaseRefused, PhaseFailed:
+		return true
+	default:
+		return false
+	}
+}
+
 // NodeStatus is what a node's agent says of its node.
 type NodeStatus struct {
 	TypeMeta `json:",inline"`
@@ -40,6 +50,8 @@ type NodeStatus struct {
 	AppliedRevision string `json:"appliedRevision,omitempty"`
 	// Fence is the highest permit the agent has acted on.
 	Fence int64 `json:"fence,omitempty"`
+	// Answered is the highest permit this agent is done with. It will not act on it, or on an older one, again.
+	Answered int64 `json:"answered,omitempty"`
 	// Apiserver is the one that runs on this node.
 	Apiserver  ApiserverStatus    `json:"apiserver,omitempty"`
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
@@ -88,9 +100,22 @@ type ClusterStatus struct {
 	// Request is the resourceVersion of the request that this status takes into account; empty where there is none.
 	Request string `json:"request,omitempty"`
 	// Fence is the highest permit given so far. Numbers go on from here although the plans that held them are gone.
-	Fence      int64              `json:"fence,omitempty"`
+	Fence int64 `json:"fence,omitempty"`
+	// Turn is whose turn it is, or was last.
+	Turn       *Turn              `json:"turn,omitempty"`
 	Nodes      []NodeSummary      `json:"nodes,omitempty"`
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Turn reserves a permit's number for a node. It is written before the permit, into the one document that all coordinators
+// write, so that two of them can never give permits to two nodes.
+type Turn struct {
+	Node      string `json:"node"`
+	HolderUID string `json:"holderUID"`
+	Fence     int64  `json:"fence"`
+	// Over: the node has answered for its permit. Until then no other node gets one, although the permit was withdrawn: the
+	// node may have begun before it saw that.
+	Over bool `json:"over,omitempty"`
 }
 
 // DistributionStatus says what was recognised, and why.

@@ -89,6 +89,9 @@ func (a *agents) play(ctx context.Context, node, uid string) {
 			continue
 		}
 		a.answer(&status, &p)
+		if p.HasPermit() && status.Phase.Final() {
+			status.Answered = p.Permit.Fence
+		}
 		if status.Phase == wire.PhasePending && p.HasPermit() && p.Permit.Fence > status.Fence {
 			a.change(ctx, &status, &p)
 		}
