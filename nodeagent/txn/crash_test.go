@@ -73,7 +73,9 @@ func TestDyingAtAnyStepEndsOnTheOldOrTheNew(t *testing.T) {
 	for name, s := range scenarios {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for n := 1; n <= steps(t, s); n++ {
+			total := steps(t, s)
+			defer func() { t.Logf("%d faults injected", total) }() // read by test/bench
+			for n := 1; n <= total; n++ {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t)
 					s.prepare(w)
@@ -107,7 +109,9 @@ func TestADiskThatRefusesAStepLeavesOldOrNew(t *testing.T) {
 		for mode, fail := range modes {
 			t.Run(name+", "+mode, func(t *testing.T) {
 				t.Parallel()
-				for n := 1; n <= steps(t, s); n++ {
+				total := steps(t, s)
+				defer func() { t.Logf("%d faults injected", total) }() // read by test/bench
+				for n := 1; n <= total; n++ {
 					synctest.Test(t, func(t *testing.T) {
 						w := newWorld(t)
 						s.prepare(w)

@@ -7,9 +7,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
@@ -139,16 +136,8 @@ func (s *scene) unnoticed(t *testing.T) func(restarts int) {
 	t.Helper()
 	begin := time.Now()
 	probe := s.WatchReady(100 * time.Millisecond)
-	// The client that kubectl and every controller uses: it repeats what a server that shuts down asks it to repeat.
-	config := rest.CopyConfig(s.Config)
-	config.APIPath, config.GroupVersion, config.NegotiatedSerializer = "/api", &corev1.SchemeGroupVersion, scheme.Codecs
-	config.Timeout, config.QPS = 10*time.Second, -1
-	client, err := rest.RESTClientFor(config)
+	traffic, err := s.SendLists(100 * time.Millisecond)
 	must(t, err)
-	traffic := stage.SendTraffic(100*time.Millisecond, func(ctx ctx) error {
-		// A list without a resource version is not answered from a cache, so that the request goes all the way to etcd.
-		return client.Get().Namespace("default").Resource("configmaps").Param("limit", "1").Do(ctx).Error()
-	})
 	return func(restarts int) {
 		t.Helper()
 		probe.Stop()

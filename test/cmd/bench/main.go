@@ -18,7 +18,10 @@ import (
 )
 
 // rows are the measurements in the order in which they can share a cluster: the crowd of nodes makes it unusable.
-var rows = []string{"images", "repair", "restarts", "handover", "unavailability", "idle", "volume", "coordinator"}
+var rows = []string{"images", "repair", "faults", "rolling", "restarts", "handover", "unavailability", "rollback", "idle", "volume", "coordinator"}
+
+// onOne are the rows that are measured on one and the same control plane.
+var onOne = rows[slices.Index(rows, "restarts"):]
 
 type settings struct {
 	runs         int
@@ -74,26 +77,44 @@ func run(ctx context.Context, only string, set settings) (figures []bench.Figure
 			return nil, err
 		}
 	}
+	repository, err := stage.Repository()
+	if err != nil {
+		return figures, err
+	}
 	if want("repair") {
-		repository, err := stage.Repository()
-		if err != nil {
-			return figures, err
-		}
 		measured, err := bench.Repair(ctx, repository, set.repairs)
 		if err != nil {
 			return figures, fmt.Errorf("measure repair: %w", err)
 		}
 		figures = append(figures, measured...)
 	}
-	if !slices.ContainsFunc(wanted, func(row string) bool { return row != "images" && row != "repair" }) {
+	if want("faults") {
+		measured, err := bench.Faults(ctx, repository)
+		if err != nil {
+			return figures, fmt.Errorf("measure faults: %w", err)
+		}
+		figures = append(figures, measured...)
+	}
+	if want("rolling") {
+		measured, err := onStage(ctx, 3, func(s *stage.Stage, say func(string, ...any)) ([]bench.Figure, error) {
+			return bench.Rolling(ctx, s, say)
+		})
+		if err != nil {
+			return figures, fmt.Errorf("measure rolling: %w", err)
+		}
+		figures = append(figures, measured...)
+	}
+	if !slices.ContainsFunc(wanted, func(row string) bool { return slices.Contains(onOne, row) }) {
 		return figures, nil
 	}
-	more, err := onCluster(ctx, want, set)
+	more, err := onStage(ctx, 1, func(s *stage.Stage, say func(string, ...any)) ([]bench.Figure, error) {
+		return oneByOne(ctx, s, say, want, set)
+	})
 	return append(figures, more...), err
 }
 
-// onCluster boots a control plane and measures on it what is wanted. What was measured before an error is returned.
-func onCluster(ctx context.Context, want func(string) bool, set settings) (figures []bench.Figure, err error) {
+// onStage boots control planes with a sink and measures on them. What was measured before an error is returned.
+func onStage(ctx context.Context, nodes int, measure func(*stage.Stage, func(string, ...any)) ([]bench.Figure, error)) (figures []bench.Figure, err error) {
 	dir, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
@@ -103,7 +124,7 @@ func onCluster(ctx context.Context, want func(string) bool, set settings) (figur
 	say := func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "%7.1f s  %s\n", time.Since(start).Seconds(), fmt.Sprintf(format, args...))
 	}
-	s, err := stage.Boot(ctx, stage.Options{Nodes: 1, Dir: dir, Log: say})
+	s, err := stage.Boot(ctx, stage.Options{Nodes: nodes, Dir: dir, Log: say})
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +136,14 @@ func onCluster(ctx context.Context, want func(string) bool, set settings) (figur
 	if err := s.ServeSink(ctx, ""); err != nil {
 		return nil, err
 	}
+	if figures, err = measure(s, say); err != nil {
+		return figures, fmt.Errorf("%w\n%s", err, s.Diagnose(context.WithoutCancel(ctx)))
+	}
+	return figures, nil
+}
+
+// oneByOne measures what is wanted on one control plane.
+func oneByOne(ctx context.Context, s *stage.Stage, say func(string, ...any), want func(string) bool, set settings) (figures []bench.Figure, err error) {
 	for _, m := range []struct {
 		row     string
 		measure func() ([]bench.Figure, error)
@@ -122,6 +151,7 @@ func onCluster(ctx context.Context, want func(string) bool, set settings) (figur
 		{"restarts", func() ([]bench.Figure, error) { return bench.Enablement(ctx, s) }},
 		{"handover", func() ([]bench.Figure, error) { return bench.Handover(ctx, s, say) }},
 		{"unavailability", func() ([]bench.Figure, error) { return bench.Unavailability(ctx, s, set.runs, say) }},
+		{"rollback", func() ([]bench.Figure, error) { return bench.Rollback(ctx, s, set.runs, say) }},
 		{"idle", func() ([]bench.Figure, error) { return bench.Idle(ctx, s, set.idle) }},
 		{"volume", func() ([]bench.Figure, error) { return bench.Volume(ctx, s, set.volume, say) }},
 		{"coordinator", func() ([]bench.Figure, error) { return bench.Coordinator(ctx, s, set.crowd, time.Minute, say) }},
@@ -133,7 +163,7 @@ func onCluster(ctx context.Context, want func(string) bool, set settings) (figur
 		say("measuring: %s", m.row)
 		measured, err := m.measure()
 		if err != nil {
-			return figures, fmt.Errorf("measure %s: %w\n%s", m.row, err, s.Diagnose(context.WithoutCancel(ctx)))
+			return figures, fmt.Errorf("measure %s: %w", m.row, err)
 		}
 		if want(m.row) {
 			figures = append(figures, measured...)

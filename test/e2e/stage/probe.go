@@ -8,6 +8,10 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 )
 
 // probePath leaves out the storage: all apiservers share it, so a moment's pause of it is not an apiserver that is down.
@@ -179,4 +183,20 @@ func (t *Traffic) Stop() (sent int, failures []string) {
 	t.cancel()
 	t.wg.Wait()
 	return t.sent, t.failures
+}
+
+// SendLists asks the load balancer for a list over and over, by the client that kubectl and every controller uses: it repeats
+// what a server that shuts down asks it to repeat.
+func (s *Stage) SendLists(every time.Duration) (*Traffic, error) {
+	config := rest.CopyConfig(s.Config)
+	config.APIPath, config.GroupVersion, config.NegotiatedSerializer = "/api", &corev1.SchemeGroupVersion, scheme.Codecs
+	config.Timeout, config.QPS = 10*time.Second, -1
+	client, err := rest.RESTClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("make client of the load balancer: %w", err)
+	}
+	return SendTraffic(every, func(ctx context.Context) error {
+		// A list without a resource version is not answered from a cache, so that the request goes all the way to etcd.
+		return client.Get().Namespace("default").Resource("configmaps").Param("limit", "1").Do(ctx).Error()
+	}), nil
 }
