@@ -104,6 +104,7 @@ func TestADiskThatRefusesAStepLeavesOldOrNew(t *testing.T) {
 		"no space for one step":      func(f *hostfstest.Faults, n int) { f.FailAt(n, unix.ENOSPC) },
 		"read-only from a step on":   func(f *hostfstest.Faults, n int) { f.FailFrom(n, unix.EROFS) },
 		"an input/output error once": func(f *hostfstest.Faults, n int) { f.FailAt(n, unix.EIO) },
+		"not permitted once":         func(f *hostfstest.Faults, n int) { f.FailAt(n, unix.EPERM) },
 	}
 	for name, s := range scenarios {
 		for mode, fail := range modes {
