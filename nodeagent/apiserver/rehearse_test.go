@@ -147,7 +147,10 @@ func checkPod(t *testing.T, first *Manifest, out []byte) {
 	for _, list := range []struct{ have, had map[string]any }{{container, old}, {spec, oldSpec}} {
 		for _, key := range []string{"volumeMounts", "volumes"} {
 			items, _ := list.have[key].([]any)
-			list.have[key] = slices.DeleteFunc(items, func(item any) bool { return item.(map[string]any)["name"] == rehearsalVolume })
+			list.have[key] = slices.DeleteFunc(items, func(item any) bool {
+				object, ok := item.(map[string]any) // a list may hold nothing
+				return ok && object["name"] == rehearsalVolume
+			})
 			if list.had[key] == nil {
 				list.had[key] = []any(nil)
 			}
