@@ -108,6 +108,28 @@ func TestUpgradeOfThreeControlPlanes(t *testing.T) {
 			t.Errorf("the apiserver was started %d times, want once", n)
 		}
 	})
+	t.Run("a control plane that is replaced under the same name is enabled as a new one, and none of the others restarts", func(t *testing.T) {
+		defer s.act(t)()
+		node := s.Nodes()[2]
+		before, err := s.NodeStatus(within(t, time.Minute), node)
+		must(t, err)
+		begin := time.Now()
+		must(t, s.Replace(within(t, 6*time.Minute), node))
+		after, err := s.WaitNode(within(t, oneRestart), node, "is applied on the other machine", func(n wire.NodeStatus) bool {
+			return n.Phase == wire.PhaseApplied && n.Node.UID != before.Node.UID
+		})
+		must(t, err)
+		if after.Node.MachineID == before.Node.MachineID || after.Apiserver.Restarts != 1 || !strings.Contains(s.host(t, node, stage.ManifestPath), ourFlag) {
+			t.Errorf("status is %+v, want another machine whose apiserver was restarted once; manifest:\n%s", after, s.host(t, node, stage.ManifestPath))
+		}
+		s.ready(t, decision)
+		for _, other := range s.Nodes()[:2] {
+			if n := s.starts.Count(other, begin); n != 0 {
+				t.Errorf("the apiserver of %s was started %d times, want never", other, n)
+			}
+		}
+		s.canary(t)
+	})
 }
 
 // quickToTell makes the kubelet look after each pod every ten seconds instead of every minute: kubeadm waits until the API says

@@ -125,6 +125,19 @@ func (h *Host) Kill(ctx context.Context) error {
 	return nil
 }
 
+// Remove cuts the host's power and destroys its disk. What the cluster knows of it is not touched.
+func (h *Host) Remove(ctx context.Context) error {
+	err := h.Kill(ctx)
+	if err != nil { // its files are removed only when nobody uses them
+		return err
+	}
+	err = os.RemoveAll(h.dir)
+	if err != nil {
+		return fmt.Errorf("remove host %s: %w", h.name, err)
+	}
+	return nil
+}
+
 // poweroff is what systemd takes as the order to stop every unit and power off: SIGRTMIN+4.
 const poweroff = syscall.Signal(34 + 4)
 

@@ -124,6 +124,21 @@ func (s *Stage) Join(ctx context.Context, name string) error {
 	return s.loadImages(ctx)
 }
 
+// Replace takes a control plane out of the cluster in order, destroys its host, and joins another one under the same name.
+func (s *Stage) Replace(ctx context.Context, name string) error {
+	h := s.find(name)
+	if _, err := h.Exec(ctx, "kubeadm", "reset", "--force"); err != nil { // leaves etcd, too
+		return err
+	}
+	if _, err := s.Kubectl(ctx, "delete", "node", name); err != nil {
+		return err
+	}
+	if err := h.Remove(ctx); err != nil {
+		return err
+	}
+	return s.Join(ctx, name)
+}
+
 // PowerCut ends a host at once, with its disk as it is, and boots it again.
 func (s *Stage) PowerCut(ctx context.Context, node string) error {
 	h := s.find(node)
