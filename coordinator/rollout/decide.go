@@ -165,7 +165,20 @@ func (in *Input) next() Decision {
 	case in.Hold != nil:
 		return Decision{Reason: in.Hold.Reason, Message: in.Hold.Message}
 	}
+	if n := in.upgrading(); n != nil {
+		return Decision{Reason: reason.UpgradeRunning, Message: fmt.Sprintf("node %s: %s; no node is changed meanwhile", n.Name, n.Status.Message)}
+	}
 	return in.turn(by[waiting], by[behind])
+}
+
+// upgrading is a node on which another program is replacing the apiserver. kubeadm waits for the apiservers of the other nodes
+// too, and takes its upgrade back where one of them does not answer in time.
+func (in *Input) upgrading() *Node {
+	i := slices.IndexFunc(in.Nodes, func(n Node) bool { return n.standing() == waiting && n.Status.Reason == reason.UpgradeRunning })
+	if i < 0 {
+		return nil
+	}
+	return &in.Nodes[i]
 }
 
 func (in *Input) finished(refused []*Node) Decision {

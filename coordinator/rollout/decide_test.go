@@ -88,6 +88,7 @@ func TestDecide(t *testing.T) {
 		"a node that stumbled goes first":                          {nodes: []Node{node("a", pending), node("b", pending, stumble)}, calm: settled, action: Reserve, node: "b", fence: 2, reason: reason.NodeChanging},
 		"a node that drifted is granted again":                     {nodes: []Node{node("a"), node("b", pending, because(reason.Drifted, ""))}, calm: settled, action: Reserve, node: "b", fence: 2, reason: reason.NodeChanging},
 		"nobody before all have settled":                           {nodes: []Node{node("a"), node("b", pending)}, calm: time.Second, reason: reason.Settling, message: "node b is next"},
+		"nobody while a node is being upgraded":                    {nodes: []Node{node("a", pending), node("b", pending, because(reason.UpgradeRunning, "kubeadm upgrade is at work"))}, calm: settled, reason: reason.UpgradeRunning, message: "node b: kubeadm upgrade is at work; no node is changed"},
 		"nobody while paused":                                      {nodes: []Node{node("a", pending)}, calm: settled, hold: hold, reason: reason.Paused},
 		"nobody while an agent is silent":                          {nodes: []Node{node("a", pending), node("b", mute)}, calm: settled, reason: reason.WaitingForAgent, message: "node b"},
 		"the status of another machine of that name is silence":    {nodes: []Node{node("a", pending), node("b", stranger)}, calm: settled, reason: reason.WaitingForAgent, message: "node b"},
