@@ -2,10 +2,15 @@ package e2e_test
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
@@ -28,6 +33,17 @@ func TestFailuresOfAHost(t *testing.T) {
 	values := stage.Values{"rollout": stage.Values{"readyTimeout": "60s", "rehearse": "never"}}
 	s.install(t, values)
 	revision := s.revision(t, "", oneRestart)
+
+	rolledBack := func(t *testing.T, before string) wire.NodeStatus {
+		t.Helper()
+		n, err := s.WaitNode(within(t, oneRestart), node, "was rolled back", func(n wire.NodeStatus) bool { return n.Phase == wire.PhaseRolledBack })
+		must(t, err)
+		if s.host(t, node, stage.ManifestPath) != before {
+			t.Error("the manifest is not what it was")
+		}
+		s.kubectl(t, "get", "--raw", "/readyz")
+		return n
+	}
 
 	t.Run("somebody edits the manifest in the same moment: their edit stays, and ours is made beside it", func(t *testing.T) {
 		defer s.act(t)()
@@ -73,14 +89,68 @@ func TestFailuresOfAHost(t *testing.T) {
 		s.journal(t, node, `"state": "rollingBack"`)
 		stop()
 		<-done
-		n, err := s.WaitNode(within(t, oneRestart), node, "was rolled back", func(n wire.NodeStatus) bool { return n.Phase == wire.PhaseRolledBack })
-		must(t, err)
-		if n.Reason != reason.CrashLooping || !strings.Contains(strings.Join(n.LastError.LogTail, "\n"), "address already in use") {
+		if n := rolledBack(t, before); n.Reason != reason.CrashLooping || !strings.Contains(strings.Join(n.LastError.LogTail, "\n"), "address already in use") {
 			t.Errorf("reason is %s, last error %+v", n.Reason, n.LastError)
 		}
+	})
+	t.Run("the webhook's file is damaged before the new apiserver reads it: rolled back, and said why", func(t *testing.T) {
+		defer s.act(t)()
+		before := s.host(t, node, stage.ManifestPath)
+		s.install(t, values.With(customPolicy(policyLogging("/damaged"))))
+		s.journal(t, node, `"state": "swapped"`)
+		damaged := webhookFile(t, s.host(t, node, stage.ManifestPath))
+		must(t, s.WriteHost(node, damaged, "no: [kubeconfig"))
+		n := rolledBack(t, before)
+		if n.Reason != reason.CrashLooping || len(n.LastError.LogTail) == 0 {
+			t.Errorf("reason is %s, last error %+v", n.Reason, n.LastError)
+		}
+		t.Logf("its last words: %s", n.LastError.LogTail[len(n.LastError.LogTail)-1])
+	})
+	t.Run("the new apiserver starts, serves nobody and dies after 20 s, again and again: rolled back", func(t *testing.T) {
+		defer s.act(t)()
+		before := s.host(t, node, stage.ManifestPath)
+		s.install(t, values.With(customPolicy(policyLogging("/dies"))))
+		s.journal(t, node, `"state": "swapped"`)
+		stop := s.stun(t, node, webhookFile(t, s.host(t, node, stage.ManifestPath)), 20*time.Second)
+		s.journal(t, node, `"state": "rollingBack"`)
+		stop()
+		if n := rolledBack(t, before); n.Reason != reason.CrashLooping && n.Reason != reason.NotReady {
+			t.Errorf("reason is %s, last error %+v", n.Reason, n.LastError)
+		}
+	})
+	t.Run("the image is gone: no apiserver can be started, and the old one is once the image is back", func(t *testing.T) {
+		defer s.act(t)()
+		before := s.host(t, node, stage.ManifestPath)
+		image := imageOf(t, before)
+		archive := "/root/apiserver.tar"
+		s.run(t, node, "ctr", "-n", "k8s.io", "images", "export", archive, image)
+		s.install(t, values.With(customPolicy(policyLogging("/image"))))
+		s.journal(t, node, `"state": "swapped"`)
+		s.run(t, node, "ctr", "-n", "k8s.io", "images", "remove", "--sync", image)
+		s.journal(t, node, `"state": "rollingBack"`)
+		time.Sleep(30 * time.Second)
+		s.run(t, node, "ctr", "-n", "k8s.io", "images", "import", archive)
+		if n := rolledBack(t, before); n.Reason != reason.NeverStarted && n.Reason != reason.NotReady {
+			t.Errorf("reason is %s, last error %+v", n.Reason, n.LastError)
+		}
+	})
+	t.Run("the disk of the manifests is full: nothing is touched, and it is applied once there is room", func(t *testing.T) {
+		defer s.act(t)()
+		begin := time.Now()
+		before := s.host(t, node, stage.ManifestPath)
+		dir := filepath.Dir(stage.ManifestPath)
+		s.run(t, node, "sh", "-c", "cp -a "+dir+" /root/manifests && mount -t tmpfs -o size=256k tmpfs "+dir+" && cp -a /root/manifests/. "+dir+" && head -c 1M /dev/zero > "+dir+"/.full; true")
+		s.install(t, values.With(customPolicy(policyLogging("/full"))))
+		n, err := s.WaitNode(within(t, decision), node, "has no room", func(n wire.NodeStatus) bool { return n.Reason == reason.HostNotWritable })
+		must(t, err)
+		t.Logf("it says: %s", n.Message)
 		if s.host(t, node, stage.ManifestPath) != before {
 			t.Error("the manifest is not what it was")
 		}
+		s.restarts(t, begin, 0)
+		s.run(t, node, "umount", dir)
+		revision = s.revision(t, revision, 3*oneRestart)
+		s.canary(t)
 	})
 }
 
@@ -91,4 +161,60 @@ func (s *scene) journal(t *testing.T, node, text string) {
 		have, err := s.ReadHost(node, journalPath)
 		return strings.Contains(have, text), err
 	}))
+}
+
+// run runs a program on a host.
+func (s *scene) run(t *testing.T, node string, command ...string) {
+	t.Helper()
+	out, err := s.Exec(within(t, 2*time.Minute), node, command...)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, out)
+	}
+}
+
+// webhookFile is the path that a manifest gives its apiserver for the webhook's configuration.
+func webhookFile(t *testing.T, manifest string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(manifest, "--audit-webhook-config-file=")
+	file, _, _ := strings.Cut(rest, "\n")
+	if !found {
+		t.Fatalf("no webhook in the manifest:\n%s", manifest)
+	}
+	return strings.TrimSpace(file)
+}
+
+// imageOf is the image of a manifest's apiserver.
+func imageOf(t *testing.T, manifest string) string {
+	t.Helper()
+	for line := range strings.Lines(manifest) {
+		if image, found := strings.CutPrefix(strings.TrimSpace(line), "image: "); found {
+			return image
+		}
+	}
+	t.Fatalf("no image in the manifest:\n%s", manifest)
+	return ""
+}
+
+// stun stops every apiserver of a host that has an argument as soon as it is seen, and kills it a while later.
+func (s *scene) stun(t *testing.T, node, argument string, later time.Duration) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		stunned := map[int]bool{}
+		for ctx.Err() == nil {
+			time.Sleep(20 * time.Millisecond)
+			pid, err := stage.PIDOn("kube-apiserver", s.Init(node))
+			if err != nil || stunned[pid] {
+				continue
+			}
+			line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			if err != nil || !strings.Contains(string(line), argument) || unix.Kill(pid, unix.SIGSTOP) != nil {
+				continue
+			}
+			stunned[pid] = true
+			time.AfterFunc(later, func() { _ = unix.Kill(pid, unix.SIGKILL) })
+		}
+	})
+	return func() { cancel(); wait.Wait() }
 }
