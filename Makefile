@@ -62,6 +62,7 @@ test: test-unit test-fuzz test-chart test-integration test-e2e ## All tests; ins
 test-unit: ## Unit tests of both modules; with the race detector where there is a C compiler, which it needs
 	@test -n '$(RACE)' || echo 'no C compiler: without the race detector'
 	go test $(RACE) ./...
+	go test -run '^$$' -bench . -benchtime 1x ./nodeagent
 	go test -C test -short ./lab/... ./receiver/... ./bench/... ./cmd/...
 
 .PHONY: test-fuzz

@@ -48,7 +48,7 @@ func (n *quickNode) Version(context.Context) (string, error) { return "v1.34.4",
 // BenchmarkRepair measures, on the file system of the folder for temporary files, how long a manifest that somebody
 // overwrote for the same version is without our settings: from their rename to ours. `make bench` prints it.
 func BenchmarkRepair(b *testing.B) {
-	n := &quickNode{node: &node{root: b.TempDir(), version: "v1.34.4"}}
+	n := &quickNode{node: &node{root: b.TempDir(), version: "v1.34.4", log: logging.Discard()}}
 	regenerated := kubeadmManifest(b)
 	manifest := filepath.Join(n.root, manifestPath)
 	put := func() error {
