@@ -127,6 +127,7 @@ func problemWithWaits(r wire.RolloutSettings) string {
 		{"rollout.readyTimeout", r.ReadyTimeout.Duration},
 		{"rollout.settle", r.Settle.Duration},
 		{"rollout.sinkDebounce", r.SinkDebounce.Duration},
+		{"rollout.drain", r.Drain.Duration},
 	} {
 		if wait.value < 0 || wait.value > maxWait {
 			return fmt.Sprintf("%s is %s; write one between 0s and %s", wait.key, wait.value, maxWait)

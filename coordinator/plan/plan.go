@@ -74,6 +74,7 @@ func (in Input) plan(n detect.Node, v *version.Version, desired wire.Desired) (*
 		ReadyTimeout:      metav1.Duration{Duration: in.Config.Rollout.ReadyTimeout.Duration},
 		Rehearse:          in.Config.Rollout.Rehearse,
 		Handover:          in.Config.Rollout.Handover,
+		Drain:             in.Config.Rollout.Drain,
 	}
 	revision, err := p.ComputeRevision()
 	if err != nil {

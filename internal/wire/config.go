@@ -104,6 +104,9 @@ type RolloutSettings struct {
 	Rehearse string `json:"rehearse,omitempty"`
 	// Handover is auto or off: whether the rehearsal serves while the real apiserver restarts.
 	Handover string `json:"handover,omitempty"`
+	// Drain is how long an apiserver that takes no connections any more may go on with those it has, where no rehearsal
+	// serves meanwhile. Zero leaves that to its grace period.
+	Drain metav1.Duration `json:"drain,omitempty"`
 }
 
 // Choices for rehearsal and handover.

@@ -45,6 +45,8 @@ type Plan struct {
 	// Rehearse and Handover are as in [RolloutSettings]; an empty one means that it is not done.
 	Rehearse string `json:"rehearse,omitempty"`
 	Handover string `json:"handover,omitempty"`
+	// Drain is as in [RolloutSettings].
+	Drain metav1.Duration `json:"drain,omitempty"`
 	// Permit, when present, allows its holder to change this node now.
 	Permit *Permit `json:"permit,omitempty"`
 }

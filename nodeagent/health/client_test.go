@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -182,6 +183,16 @@ func TestNoAnswerIsAnErrorInTime(t *testing.T) {
 	c.config.Timeout = 100 * time.Millisecond
 	if _, err := c.Readyz(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("err = %v", err)
+	}
+}
+
+func TestAClosedPortIsToldFromAServerThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	a := newApiserver(t, func(http.ResponseWriter, *http.Request) {})
+	c := a.client()
+	a.Close()
+	if _, err := c.Readyz(t.Context()); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("err = %v, want one that says that the connection was refused", err)
 	}
 }
 

@@ -72,6 +72,9 @@ type Change struct {
 	ReadyTimeout time.Duration
 	// Rehearse and Handover say how much is asked of those steps; a handover needs a rehearsal.
 	Rehearse, Handover Mode
+	// Drain is how long an apiserver that refuses connections may go on with those it has, where nothing was handed over. It
+	// is ended then. Zero leaves that to the kubelet, which ends it when its grace period is over.
+	Drain time.Duration
 	// Audited: the policy in force logs the agent's canary, so that a rehearsal can be asked for it.
 	Audited bool
 	// Front is where clients reach the apiserver now.
@@ -125,7 +128,7 @@ func (c Change) entry() *Entry {
 		Notes: notes,
 		State: StatePrepared, Kind: c.Kind, Revision: c.Revision, PlanRevision: c.PlanRevision, BaseRevision: c.BaseRevision,
 		Fence: c.Fence, Manifest: c.Manifest, BaseHash: Hash(c.Base), NewHash: Hash(c.New), Dir: c.Dir, Record: c.Record,
-		Effects: c.Effects, Files: c.fileHashes(), ReadyTimeout: c.ReadyTimeout,
+		Effects: c.Effects, Files: c.fileHashes(), ReadyTimeout: c.ReadyTimeout, Drain: c.Drain,
 	}
 }
 

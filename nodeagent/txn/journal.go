@@ -80,6 +80,8 @@ type Entry struct {
 	// Before names the apiserver's incarnations that were there before the swap; the new one is none of them.
 	Before       []string      `json:"before,omitempty"`
 	ReadyTimeout time.Duration `json:"readyTimeout"`
+	// Drain is the change's, or zero where its clients were handed over.
+	Drain time.Duration `json:"drain,omitempty"`
 	// Rehearsal is the temporary manifest, from before it is written until it is gone.
 	Rehearsal string `json:"rehearsal,omitempty"`
 	// Notes say, in phrases, why the change was made where that is not the plan, and which step was left out and why.

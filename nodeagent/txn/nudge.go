@@ -11,6 +11,8 @@ type nudge string
 // Stages, mildest first.
 const (
 	nudgeNone nudge = ""
+	// nudgeDrain ends what the kubelet is ending, when it has had the time that it may have.
+	nudgeDrain nudge = "end the apiserver that takes no connections any more"
 	// nudgeRewrite writes the same bytes again: a fresh event for a kubelet that missed one.
 	nudgeRewrite nudge = "rewrite the manifest"
 	// nudgeStop stops the sandbox that should be gone and that does not serve: it may hold the port.
@@ -33,11 +35,13 @@ type nudges map[nudge]bool
 
 // next is the stage that is due. An apiserver that serves is never stopped because a kubelet is deaf: the manifest is
 // taken back instead, and nobody has noticed anything.
-func (n nudges) next(waited time.Duration, s sighting, serving, back bool) nudge {
+func (n nudges) next(waited time.Duration, s sighting, serving, back, drained bool) nudge {
 	started := s.awaited != nil && s.awaited.Ready && (s.fresh || s.awaited.Running)
 	switch {
 	case s.err != nil || serving && started:
 		return nudgeNone
+	case drained && !serving && len(s.others) > 0 && !n[nudgeDrain]:
+		return nudgeDrain
 	case !started && waited >= patienceRewrite && !n[nudgeRewrite]:
 		return nudgeRewrite
 	case !serving && len(s.others) > 0 && waited >= patienceStop && !n[nudgeStop]:
@@ -51,12 +55,16 @@ func (n nudges) next(waited time.Duration, s sighting, serving, back bool) nudge
 
 // nudge carries a stage out. What fails is logged: the next stage, or the deadline, follows.
 func (r *Runner) nudge(ctx context.Context, what nudge, e expectation, s sighting) {
-	r.Log.WarnContext(ctx, "The kubelet does not act on the manifest", "so", what)
+	if what == nudgeDrain {
+		r.Log.InfoContext(ctx, "The apiserver that is being replaced takes no connections any more; it is ended", "after", e.drain)
+	} else {
+		r.Log.WarnContext(ctx, "The kubelet does not act on the manifest", "so", what)
+	}
 	var err error
 	switch what {
 	case nudgeRewrite:
 		err = r.rewrite(e)
-	case nudgeStop:
+	case nudgeDrain, nudgeStop:
 		for _, i := range s.others {
 			if stop := r.Runtime.Stop(ctx, i); stop != nil {
 				err = stop

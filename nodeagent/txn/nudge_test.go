@@ -18,14 +18,18 @@ func TestAKubeletIsNudgedMildlyFirst(t *testing.T) {
 		waited        time.Duration
 		seen          sighting
 		serving, back bool
+		drained       bool
 		want          nudge
 	}{
-		"it is left alone at first":                               {waited: patienceRewrite - 1, want: nudgeNone},
-		"then the manifest is written again":                      {waited: patienceRewrite, want: nudgeRewrite},
-		"but once":                                                {done: nudges{nudgeRewrite: true}, waited: patienceRewrite + 1, want: nudgeNone},
-		"a stale sandbox that does not serve is stopped":          {done: nudges{nudgeRewrite: true}, waited: patienceStop, seen: sighting{others: old}, want: nudgeStop},
-		"also where it is beside the new one and holds its port":  {waited: patienceStop, seen: sighting{awaited: up, others: old}, want: nudgeStop},
-		"an apiserver that serves is not stopped":                 {done: nudges{nudgeRewrite: true}, waited: time.Hour, seen: sighting{others: old}, serving: true, back: true, want: nudgeNone},
+		"it is left alone at first":                              {waited: patienceRewrite - 1, want: nudgeNone},
+		"then the manifest is written again":                     {waited: patienceRewrite, want: nudgeRewrite},
+		"but once":                                               {done: nudges{nudgeRewrite: true}, waited: patienceRewrite + 1, want: nudgeNone},
+		"a stale sandbox that does not serve is stopped":         {done: nudges{nudgeRewrite: true}, waited: patienceStop, seen: sighting{others: old}, want: nudgeStop},
+		"also where it is beside the new one and holds its port": {waited: patienceStop, seen: sighting{awaited: up, others: old}, want: nudgeStop},
+		"an apiserver that serves is not stopped":                {done: nudges{nudgeRewrite: true}, waited: time.Hour, seen: sighting{others: old}, serving: true, back: true, want: nudgeNone},
+		"one that has let go of its port long ago is ended":      {drained: true, seen: sighting{others: old}, want: nudgeDrain},
+		"once":              {done: nudges{nudgeDrain: true}, drained: true, seen: sighting{others: old}, want: nudgeNone},
+		"there must be one": {drained: true, want: nudgeNone},
 		"the kubelet is not restarted for a new manifest":         {done: nudges{nudgeRewrite: true}, waited: time.Hour, want: nudgeNone},
 		"it is restarted where an old one is ignored":             {done: nudges{nudgeRewrite: true}, waited: patienceRestart, back: true, want: nudgeRestart},
 		"not while an apiserver is starting":                      {done: nudges{nudgeRewrite: true}, waited: patienceRestart, seen: sighting{awaited: up}, back: true, want: nudgeNone},
@@ -37,7 +41,7 @@ func TestAKubeletIsNudgedMildlyFirst(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := c.done.next(c.waited, c.seen, c.serving, c.back); got != c.want {
+			if got := c.done.next(c.waited, c.seen, c.serving, c.back, c.drained); got != c.want {
 				t.Errorf("next stage is %q, want %q", got, c.want)
 			}
 		})

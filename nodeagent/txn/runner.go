@@ -191,7 +191,9 @@ func (r *Runner) begin(ctx context.Context, j *Journal, c Change) (Outcome, erro
 	if fault := r.recheck(ctx, c); fault != nil {
 		return r.abort(ctx, j, fault), nil
 	}
-	if !r.handOver(ctx, j, c, rehearsed) && rehearsed != nil {
+	if r.handOver(ctx, j, c, rehearsed) {
+		j.Open.Drain = 0 // nobody waits
+	} else if rehearsed != nil {
 		// It has served nobody and will not; what it holds is better used by the apiserver that starts.
 		if err := r.endRehearsal(ctx, j.Open, false); err != nil {
 			r.Log.WarnContext(ctx, "Rehearsal not removed before the swap; it is tried again after it", "error", err)

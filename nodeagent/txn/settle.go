@@ -17,7 +17,7 @@ func (r *Runner) settle(ctx context.Context, j *Journal, swapped time.Time) (Out
 	e := j.Open
 	down, fresh, fault, err := r.await(ctx, expectation{
 		revision: e.Revision, notBefore: e.Before, timeout: e.ReadyTimeout, manifest: e.Manifest, hash: e.NewHash,
-		known: e.Before,
+		known: e.Before, drain: e.Drain,
 	}, swapped)
 	if err != nil {
 		return Outcome{}, err
@@ -91,7 +91,7 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 	e := j.Open
 	want := expectation{
 		revision: e.BaseRevision, timeout: max(e.ReadyTimeout, minRollbackWait), manifest: e.Manifest, hash: e.BaseHash, back: true,
-		known: e.Before,
+		known: e.Before, drain: e.Drain,
 	}
 	if e.BaseRevision == e.Revision {
 		want.notBefore = r.newcomers(ctx, e.Before)

@@ -3,6 +3,7 @@ package txn
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -148,6 +149,43 @@ func TestAnOldApiserverBesideTheNewOneIsWaitedFor(t *testing.T) {
 			t.Errorf("outcome %+v, fault %+v", got, got.Fault)
 		}
 	})
+}
+
+func TestAnApiserverThatIsBeingReplacedIsEndedWhenItHasDrained(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		change func(*Change)
+		// handedOver: clients do not wait for the restart.
+		handedOver bool
+		lingers    time.Duration
+		stopped    []string
+	}{
+		"once its clients have had their time":        {lingers: 30 * time.Second, change: func(c *Change) { c.Drain = 5 * time.Second }, stopped: []string{"sandbox-0"}},
+		"the kubelet's way where no time is said":     {lingers: 30 * time.Second, change: func(*Change) {}},
+		"not where the new one serves before":         {lingers: 30 * time.Second, change: func(c *Change) { c.Drain = 20 * time.Second }},
+		"not where its clients have been handed over": {lingers: 30 * time.Second, change: func(c *Change) { c.Drain = 5 * time.Second }, handedOver: true},
+		"not where it has ended before":               {change: func(c *Change) { c.Drain = 13 * time.Second }, lingers: 12 * time.Second},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.lingers = tt.lingers
+				runner, change := w.runner(), w.change()
+				if tt.handedOver {
+					runner, change = (&stages{w: w}).runner(), staged(w)
+				}
+				tt.change(&change)
+				if outcome, err := runner.Do(t.Context(), change); err != nil || outcome.Result != ResultCommitted {
+					t.Fatalf("outcome %+v, %v", outcome, err)
+				}
+				if !slices.Equal(w.stopped, tt.stopped) {
+					t.Errorf("stopped %q, want %q", w.stopped, tt.stopped)
+				}
+			})
+		})
+	}
 }
 
 func TestAPermitStandsWhileTheAPIIsAway(t *testing.T) {

@@ -3,9 +3,11 @@ package txn
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"k8s-audit-enabler.io/internal/reason"
@@ -34,6 +36,8 @@ type expectation struct {
 	manifest, hash string
 	// back: the old apiserver is awaited again.
 	back bool
+	// drain is how long one that should be gone may refuse connections before it is ended; zero for as long as it likes.
+	drain time.Duration
 	// forgiven is how many exits of the awaited apiserver had another cause.
 	forgiven int
 }
@@ -101,6 +105,7 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 	deadline := started.Add(e.timeout)
 	var (
 		down     outage
+		refused  outage
 		seen     sighting
 		fresh    = map[string]bool{}
 		nextLook time.Time
@@ -120,6 +125,7 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 			return down.total, len(fresh), nil, fmt.Errorf("await apiserver: %w", err)
 		}
 		down.observe(now, probeErr == nil)
+		refused.observe(now, !errors.Is(probeErr, syscall.ECONNREFUSED))
 		if !now.Before(nextLook) {
 			nextLook = now.Add(timing.Look)
 			seen = e.look(r.Runtime.Instances(ctx))
@@ -145,7 +151,7 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		case now.Sub(readyAt) >= timing.Stable && r.probe(ctx, r.Health.Live) == nil:
 			return down.total, len(fresh), nil, nil
 		}
-		if what := done.next(now.Sub(started), seen, probeErr == nil, e.back); what != nudgeNone {
+		if what := done.next(now.Sub(started), seen, probeErr == nil, e.back, e.drained(refused, now)); what != nudgeNone {
 			done[what] = true
 			r.nudge(ctx, what, e, seen)
 		}
@@ -166,6 +172,13 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		case <-tick.C:
 		}
 	}
+}
+
+// drained: whoever held the port has let go of it long enough ago. An apiserver does that as the first thing when it is told to
+// end, answers what it was asked, delivers its audit events, and then waits for clients who watch (k8s.io/apiserver,
+// pkg/server/genericapiserver.go): until its grace period is over, because they do not end their watches.
+func (e expectation) drained(refused outage, now time.Time) bool {
+	return e.drain > 0 && !refused.since.IsZero() && now.Sub(refused.since) >= e.drain
 }
 
 // overwritten looks whether the awaited apiserver's manifest is still there. A file that is missing may be about to be moved

@@ -3,11 +3,14 @@ package txn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"k8s-audit-enabler.io/internal/logging"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
@@ -188,7 +191,7 @@ func (w *world) Ready(ctx context.Context) error {
 	}
 	i := w.kubelet()
 	if w.sick || !i.Running || w.behaves[i.content] == neverReady || time.Since(i.since) < w.readyAfter {
-		return errors.New("connection refused")
+		return fmt.Errorf("dial: %w", unix.ECONNREFUSED)
 	}
 	return nil
 }

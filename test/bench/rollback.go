@@ -60,7 +60,7 @@ func failedChange(ctx context.Context, s *stage.Stage, node string, run int) (fl
 	}
 	probe := s.WatchReady(probeEvery)
 	defer probe.Stop()
-	values := plainRestart().With(stage.Values{"log": stage.Values{"maxSizeMB": 31 + run}})
+	values := plainRestart(quickly).With(stage.Values{"log": stage.Values{"maxSizeMB": 31 + run}})
 	if err := s.Install(ctx, values); err != nil {
 		return 0, err
 	}

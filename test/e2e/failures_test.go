@@ -15,6 +15,7 @@ import (
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/test/e2e/stage"
+	"k8s-audit-enabler.io/test/receiver"
 )
 
 const (
@@ -57,6 +58,31 @@ func TestFailuresOfAHost(t *testing.T) {
 			t.Errorf("manifest has not both, their edit and revision %s:\n%s", revision, text)
 		}
 		s.canary(t)
+	})
+	t.Run("an apiserver that is ended before its grace period is over has delivered everything that it was asked", func(t *testing.T) {
+		defer s.act(t)()
+		begin := time.Now()
+		s.install(t, values.With(customPolicy(policyLogging("/drained"))))
+		s.journal(t, node, `"state": "swapped"`)
+		var asked []string
+		for n := 0; ; n++ {
+			id := fmt.Sprintf("drained-%d-%d", begin.Unix(), n)
+			if err := s.SendCanary(t.Context(), node, id); err != nil {
+				break // it has let go of its port
+			}
+			asked = append(asked, id)
+			time.Sleep(20 * time.Millisecond)
+		}
+		gone := time.Now()
+		must(t, stage.Until(within(t, time.Minute), "the new apiserver has been started", func(context.Context) (bool, error) { return s.starts.Count(node, begin) > 0, nil }))
+		if took := time.Since(gone); took > 25*time.Second {
+			t.Errorf("the new apiserver was started %s after the old one had let go of its port: the old one had its whole grace period", took)
+		}
+		revision = s.revision(t, revision, oneRestart)
+		t.Logf("%d requests before the port was gone", len(asked))
+		for _, id := range asked {
+			s.event(t, receiver.ID(id))
+		}
 	})
 	t.Run("etcd is away while the new apiserver starts: it is waited for, and nothing is rolled back", func(t *testing.T) {
 		defer s.act(t)()

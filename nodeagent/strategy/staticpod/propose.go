@@ -97,7 +97,7 @@ func Propose(in Input) (*txn.Change, *Refusal) {
 		Base: in.Manifest.Data, New: edited, BaseRevision: base.Revision(),
 		Dir: apiserver.RevisionDir(revision), Files: want.files(files), Owner: owner(original), LogBytes: want.logBytes(),
 		Record: encoded, Effects: want.effects(in, m), ReadyTimeout: cmp.Or(in.Plan.ReadyTimeout.Duration, defaultReadyTimeout),
-		Audited: want.PolicyOurs && in.Plan.Desired.Canary != "", Rehearse: rehearse(in.Plan), Handover: handover(in.Plan),
+		Audited: want.PolicyOurs && in.Plan.Desired.Canary != "", Rehearse: rehearse(in.Plan), Handover: handover(in.Plan), Drain: in.Plan.Drain.Duration,
 	}, nil
 }
 

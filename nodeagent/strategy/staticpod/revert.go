@@ -35,7 +35,7 @@ func ProposeRevert(m Manifest, plan *wire.Plan, live *txn.Live) (*txn.Change, *R
 	return &txn.Change{
 		Kind: txn.KindRevert, Front: front(current), PlanRevision: plan.Revision, Manifest: m.Path, Base: m.Data, New: original,
 		BaseRevision: current.Revision(), ReadyTimeout: cmp.Or(plan.ReadyTimeout.Duration, defaultReadyTimeout),
-		Owner: owner(original), Rehearse: rehearseRevert(plan), Handover: handover(plan),
+		Owner: owner(original), Rehearse: rehearseRevert(plan), Handover: handover(plan), Drain: plan.Drain.Duration,
 	}, nil
 }
 
