@@ -185,6 +185,9 @@ func describeAll(ctx context.Context, runtimes *cri.Client, sandboxes []cri.Sand
 func describe(i *txn.Instance, containers []cri.Container) {
 	ended := false
 	for _, c := range containers {
+		if apiserver.Companion(c.Name) {
+			continue
+		}
 		exits := int(c.Attempt)
 		if c.State == cri.ContainerExited {
 			exits++

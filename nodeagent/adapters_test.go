@@ -38,6 +38,14 @@ func TestDescribeCountsExits(t *testing.T) {
 			[]cri.Container{{State: cri.ContainerExited, Attempt: 1, LogPath: "1.log"}, {State: cri.ContainerExited, LogPath: "0.log"}},
 			txn.Instance{Exits: 2, LogPath: "1.log"},
 		},
+		"kops' health check that has ended twice is not the apiserver": {
+			[]cri.Container{{Name: "healthcheck", State: cri.ContainerExited, Attempt: 1, LogPath: "h.log"}, {Name: "kube-apiserver", State: cri.ContainerRunning, LogPath: "0.log"}},
+			txn.Instance{Running: true, LogPath: "0.log"},
+		},
+		"nor is one that runs beside an apiserver that does not": {
+			[]cri.Container{{Name: "healthcheck", State: cri.ContainerRunning}, {Name: "kube-apiserver", State: cri.ContainerExited, LogPath: "0.log"}},
+			txn.Instance{Exits: 1, LogPath: "0.log"},
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -35,6 +35,8 @@ import (
 type node struct {
 	t    *testing.T
 	root string
+	// file is the apiserver's manifest.
+	file string
 
 	mu sync.Mutex // guards what follows
 	// breaks tells whether an apiserver with this manifest crashes.
@@ -72,7 +74,7 @@ func newNode(t *testing.T) *node {
 		root = t.TempDir()
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	n := &node{t: t, root: root, host: hostfs.New(root), log: logging.Discard(), lastWords: []string{"no such flag"}, plans: make(chan kube.Update, 1), files: make(chan struct{}, 1), version: "v1.34.4", breaks: func(string) bool { return false }}
+	n := &node{t: t, root: root, file: manifestPath, host: hostfs.New(root), log: logging.Discard(), lastWords: []string{"no such flag"}, plans: make(chan kube.Update, 1), files: make(chan struct{}, 1), version: "v1.34.4", breaks: func(string) bool { return false }}
 	n.put("/etc/machine-id", "abc123\n")
 	n.put(manifestPath, string(kubeadmManifest(t)))
 	n.put("/var/lib/there", "")
@@ -111,7 +113,7 @@ func (n *node) do(f func()) {
 
 // kubelet restarts the apiserver when the manifest has changed; that takes 10 s.
 func (n *node) kubelet() time.Duration {
-	if text := n.get(manifestPath); text != n.manifest {
+	if text := n.get(n.file); text != n.manifest {
 		n.manifest, n.since = text, time.Now().Add(10*time.Second)
 		n.sandbox++
 	}

@@ -103,7 +103,7 @@ func TestAStruggleIsGivenUpSlowlyAndForgotten(t *testing.T) {
 // overwrite is somebody else's manifest, and what the watch says of it.
 func (n *node) overwrite(text string) {
 	n.t.Helper()
-	n.put(manifestPath, text)
+	n.put(n.file, text)
 	select {
 	case n.files <- struct{}{}:
 	default:

@@ -199,7 +199,7 @@ func TestDisabledAsksForNothingAtAll(t *testing.T) {
 
 func TestStrategy(t *testing.T) {
 	t.Parallel()
-	supported := map[string]bool{detect.Kubeadm: true, detect.Kind: true, detect.Kubespray: true, detect.ClusterAPI: true, detect.Minikube: true}
+	supported := map[string]bool{detect.Kubeadm: true, detect.Kind: true, detect.Kubespray: true, detect.ClusterAPI: true, detect.Minikube: true, detect.Kops: true}
 	for _, name := range detect.Known() {
 		for _, backend := range []string{BackendAuto, BackendWebhook, BackendDynamic, BackendForward} {
 			strategy, sentence, refusal := Strategy(detect.Distribution{Name: name, Reason: "evidence"}, backend)

@@ -14,7 +14,7 @@ func Strategy(d detect.Distribution, backend string) (wire.Strategy, string, *Re
 	switch d.Name {
 	case "":
 		return "", "", &Refusal{Reason: reason.DistributionUnknown, Message: d.Reason + "; set distribution in the values if it is one of the supported ones"}
-	case detect.Kubeadm, detect.Kind, detect.Kubespray, detect.ClusterAPI, detect.Minikube:
+	case detect.Kubeadm, detect.Kind, detect.Kubespray, detect.ClusterAPI, detect.Minikube, detect.Kops:
 	default:
 		return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf("this is %s (%s): %s", d.Name, d.Reason, advice(d.Name))}
 	}
@@ -45,8 +45,6 @@ func advice(name string) string {
 		return "the apiserver reads its flags from args/kube-apiserver of the snap; add the audit flags there"
 	case detect.K0s:
 		return "the apiserver is a child process of k0s; set spec.api.extraArgs in k0s.yaml"
-	case detect.Kops:
-		return "nodeup writes the manifest at every boot; set spec.kubeAPIServer and spec.fileAssets with kops"
 	case detect.RKE:
 		return "the apiserver is a container that rke creates; set services.kube-api in cluster.yml"
 	case detect.OpenShift3, detect.Minishift:

@@ -140,7 +140,14 @@ func (m *Manifest) secondable() error {
 // not probed that way.
 func healthcheck(name, image string) bool {
 	repository, _, _ := strings.Cut(path.Base(image), ":")
-	return name == "healthcheck" || repository == "kube-apiserver-healthcheck"
+	repository, _, _ = strings.Cut(repository, "@")
+	return Companion(name) || repository == "kube-apiserver-healthcheck"
+}
+
+// Companion reports whether a container of the apiserver's pod is by its name the one that only answers probes in the
+// apiserver's place (kops: nodeup/pkg/model/kube_apiserver_healthcheck.go). How it fares says nothing of the apiserver.
+func Companion(name string) bool {
+	return slices.Contains([]string{"healthcheck", "kube-apiserver-healthcheck"}, name)
 }
 
 func (m *Manifest) rehearsalIntent(o RehearsalOptions) Intent {
