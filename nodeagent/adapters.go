@@ -14,6 +14,7 @@ import (
 
 	"k8s-audit-enabler.io/nodeagent/apiserver"
 	"k8s-audit-enabler.io/nodeagent/cri"
+	"k8s-audit-enabler.io/nodeagent/distribution"
 	"k8s-audit-enabler.io/nodeagent/health"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/kube"
@@ -288,4 +289,17 @@ func upgrader(proc *procfs.FS, now time.Time) string {
 func runs(proc *procfs.FS, name string) (bool, error) {
 	found, err := proc.Find(name)
 	return len(found) > 0, err
+}
+
+// owners are the command lines of the host's own programs that run apiservers in a way of theirs.
+func owners(proc *procfs.FS) []string {
+	found, err := proc.Own(distribution.Owner)
+	if err != nil {
+		return nil
+	}
+	var lines []string
+	for _, args := range found {
+		lines = append(lines, strings.Join(args, " "))
+	}
+	return lines
 }

@@ -123,6 +123,9 @@ func otherByteOrder(uuid string) string {
 }
 
 func decideApply(p *wire.Plan, seen observation, j *txn.Journal) step {
+	if seen.mismatch != nil && j.Live == nil {
+		return refused(seen.mismatch)
+	}
 	if seen.refusal != nil {
 		return refused(whenGone(seen.refusal, j))
 	}
@@ -136,6 +139,9 @@ func decideApply(p *wire.Plan, seen observation, j *txn.Journal) step {
 	}
 	if j.Live != nil && j.Live.Revision == revision && j.Live.ManifestHash == txn.Hash(seen.manifest.Data) && seen.filesIntact {
 		return live(j.Live)
+	}
+	if seen.mismatch != nil {
+		return refused(seen.mismatch)
 	}
 	if seen.credentialsErr != nil {
 		return step{action: actNothing, phase: wire.PhasePending, reason: reason.CredentialsMissing, message: fmt.Sprintf(

@@ -124,6 +124,42 @@ func TestDecide(t *testing.T) {
 				return world{testPlan(t, nil), seenHost(kubeadmManifest(t)), &txn.Journal{}}
 			}, actChange, wire.PhasePending, reason.WaitingForPermit, "",
 		},
+		"a host of another distribution is not touched": {
+			func(t *testing.T) world {
+				t.Helper()
+				seen := seenHost(kubeadmManifest(t))
+				seen.mismatch = refusal(reason.DistributionMismatch, "it is Talos")
+				return world{testPlan(t, nil), seen, &txn.Journal{}}
+			}, actNothing, wire.PhaseRefused, reason.DistributionMismatch, "Talos",
+		},
+		"that it is another one is said before that it has no manifest": {
+			func(t *testing.T) world {
+				t.Helper()
+				seen := seenHost(nil)
+				seen.refusal, seen.mismatch = staticpod.NotFound("none"), refusal(reason.DistributionMismatch, "it is RKE2")
+				return world{testPlan(t, nil), seen, &txn.Journal{}}
+			}, actNothing, wire.PhaseRefused, reason.DistributionMismatch, "RKE2",
+		},
+		"what is live stays live, whatever the host looks like now": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				manifest, j := enabled(t, p, staticpod.Credentials{})
+				seen := seenHost(manifest)
+				seen.mismatch = refusal(reason.DistributionMismatch, "it is RKE2")
+				return world{p, seen, j}
+			}, actNothing, wire.PhaseApplied, reason.Live, "",
+		},
+		"but it is not repaired on a host that looks like another's": {
+			func(t *testing.T) world {
+				t.Helper()
+				p := testPlan(t, nil)
+				_, j := enabled(t, p, staticpod.Credentials{})
+				seen := seenHost(kubeadmManifest(t))
+				seen.mismatch = refusal(reason.DistributionMismatch, "it is RKE2")
+				return world{p, seen, j}
+			}, actNothing, wire.PhaseRefused, reason.DistributionMismatch, "RKE2",
+		},
 		"a permit for another revision is none": {
 			func(t *testing.T) world {
 				t.Helper()

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/distribution"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/kube"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
@@ -25,6 +27,8 @@ type observation struct {
 	// manifest is the apiserver's; refusal says why there is none.
 	manifest staticpod.Manifest
 	refusal  *staticpod.Refusal
+	// mismatch says why this host is not what an enabling plan was made for; nil where nothing speaks against it.
+	mismatch *staticpod.Refusal
 	// filesIntact: the files that the live revision's manifest refers to are as they were written.
 	filesIntact bool
 	// version is what the running apiserver reports, empty while it does not answer.
@@ -65,6 +69,8 @@ type observer struct {
 	log     *slog.Logger
 	// upgrade may be nil, then an upgraded apiserver is at rest as soon as it answers.
 	upgrade *upgradeWatch
+	// programs are the command lines of those on the host that own apiservers; nil where nobody looks.
+	programs func() []string
 	// secretEvery is how long a Secret that was read is taken for granted.
 	secretEvery time.Duration
 
@@ -75,6 +81,11 @@ type observer struct {
 		// known: data is what was read last, however long ago.
 		known bool
 		err   error
+	}
+	// confirmed is what was found last about the distribution of a plan.
+	confirmed struct {
+		distribution string
+		mismatch     *staticpod.Refusal
 	}
 	version struct {
 		hash string
@@ -93,7 +104,11 @@ const (
 func (o *observer) observe(ctx context.Context, p *wire.Plan, live *txn.Live) observation {
 	seen := observation{now: time.Now()}
 	seen.machine = machineOf(o.host)
-	seen.manifest, seen.refusal = o.findManifest(ctx, live)
+	var dir string
+	dir, seen.manifest, seen.refusal = o.findManifest(ctx, live)
+	if p != nil && p.Desired.Enabled {
+		seen.mismatch = o.confirm(p.Distribution, dir, seen)
+	}
 	if seen.refusal == nil {
 		o.health.follow(seen.manifest.Data)
 		if o.upgrade != nil && upgraded(seen.manifest, live) {
@@ -120,6 +135,9 @@ func (o *observer) glance(p *wire.Plan, live *txn.Live) (observation, bool) {
 	if seen.refusal != nil || txn.Hash(seen.manifest.Data) == live.ManifestHash || knownVersion(seen.manifest, live) == "" {
 		return seen, false
 	}
+	if o.confirmed.distribution == p.Distribution {
+		seen.mismatch = o.confirmed.mismatch
+	}
 	seen.filesIntact = live.FilesIntact(o.host)
 	if name := p.Desired.Webhook.CredentialsSecret; name != "" {
 		if o.secret.name != name || !o.secret.known {
@@ -130,15 +148,33 @@ func (o *observer) glance(p *wire.Plan, live *txn.Live) (observation, bool) {
 	return seen, true
 }
 
-func (o *observer) findManifest(ctx context.Context, live *txn.Live) (staticpod.Manifest, *staticpod.Refusal) {
+// findManifest also returns the kubelet's directory, empty where it is not known.
+func (o *observer) findManifest(ctx context.Context, live *txn.Live) (dir string, m staticpod.Manifest, refused *staticpod.Refusal) {
 	dir, err := o.kubelet.StaticPodPath(ctx)
 	if err != nil && live == nil {
-		return staticpod.Manifest{}, staticpod.NotFound("the kubelet's static pod directory is not known: %v", err)
+		return "", m, staticpod.NotFound("the kubelet's static pod directory is not known: %v", err)
 	}
 	if err != nil {
-		return staticpod.ReadManifest(o.host, live.Manifest)
+		m, refused = staticpod.ReadManifest(o.host, live.Manifest)
+		return "", m, refused
 	}
-	return staticpod.FindManifest(o.host, dir)
+	m, refused = staticpod.FindManifest(o.host, dir)
+	return dir, m, refused
+}
+
+// confirm holds the coordinator's answer against the host.
+func (o *observer) confirm(name, dir string, seen observation) *staticpod.Refusal {
+	var programs []string
+	if o.programs != nil {
+		programs = o.programs()
+	}
+	host := distribution.Look(o.host, dir, programs, seen.manifest.Path, seen.manifest.Data)
+	host.Missing = dir != "" && seen.refusal != nil && seen.refusal.Reason == reason.ManifestNotFound
+	o.confirmed.distribution, o.confirmed.mismatch = name, nil
+	if what := distribution.Mismatch(name, host); what != "" {
+		o.confirmed.mismatch = refusal(reason.DistributionMismatch, "%s; nothing is written; if the recognition is wrong, set distribution in the values", what)
+	}
+	return o.confirmed.mismatch
 }
 
 // runningVersion asks again when the manifest has changed, and every few minutes: an upgrade rewrites the manifest.

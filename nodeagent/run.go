@@ -125,8 +125,9 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 		pollEvery: o.PollInterval, canaryEvery: o.CanaryInterval,
 		observer: &observer{
 			host: host, kubelet: kubelet, health: local, log: log, secretEvery: o.SecretInterval,
-			secrets: planSecrets{client: client, namespace: o.Namespace},
-			upgrade: &upgradeWatch{runtime: instances, ready: local.Ready, atWork: func() string { return upgrader(proc, time.Now()) }},
+			secrets:  planSecrets{client: client, namespace: o.Namespace},
+			programs: func() []string { return owners(proc) },
+			upgrade:  &upgradeWatch{runtime: instances, ready: local.Ready, atWork: func() string { return upgrader(proc, time.Now()) }},
 		},
 		runner: &txn.Runner{
 			Host: host, Runtime: instances, Health: local, BootID: bootID, Log: log,

@@ -86,6 +86,46 @@ func (f *FS) Find(name string) ([]Process, error) {
 	return found, nil
 }
 
+// Own returns the command lines of the host's own programs that match: those in the mount namespace of process 1. Whoever runs in a
+// container has another one, also where it shares the host's process table: a node inside of a node, a cluster inside of a pod.
+func (f *FS) Own(match func(args []string) bool) ([][]string, error) {
+	entries, err := os.ReadDir(f.root)
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	host, err := f.mounts("1")
+	if err != nil {
+		return nil, err
+	}
+	var found [][]string
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err != nil || pid <= 0 {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(f.root, e.Name(), "cmdline"))
+		if err != nil {
+			continue // it has ended
+		}
+		args := SplitCmdline(text)
+		if len(args) == 0 || !match(args) {
+			continue
+		}
+		if own, err := f.mounts(e.Name()); err == nil && own == host {
+			found = append(found, args)
+		}
+	}
+	return found, nil
+}
+
+// mounts names a process's mount namespace.
+func (f *FS) mounts(pid string) (string, error) {
+	name, err := os.Readlink(filepath.Join(f.root, pid, "ns", "mnt"))
+	if err != nil {
+		return "", fmt.Errorf("read mount namespace of process %s: %w", pid, err)
+	}
+	return name, nil
+}
+
 // BootID is the kernel's random name of this boot. It changes with every boot and never otherwise.
 func (f *FS) BootID() (string, error) {
 	text, err := os.ReadFile(filepath.Join(f.root, "sys/kernel/random/boot_id"))

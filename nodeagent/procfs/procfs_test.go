@@ -214,3 +214,33 @@ func FuzzStartTicks(f *testing.F) {
 	f.Add([]byte(")"))
 	f.Fuzz(func(_ *testing.T, text []byte) { _, _ = startTicks(text) })
 }
+
+func TestOwnLeavesOutWhatRunsInAContainer(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	for pid, namespace := range map[string]string{"1": "mnt:[1]", "20": "mnt:[1]", "21": "mnt:[2]", "22": "mnt:[1]", "23": ""} {
+		if err := os.MkdirAll(filepath.Join(root, pid, "ns"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		line := "k3s\x00server\x00--pid=" + pid + "\x00"
+		if pid == "1" || pid == "22" {
+			line = "init\x00"
+		}
+		if err := os.WriteFile(filepath.Join(root, pid, "cmdline"), []byte(line), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if namespace == "" {
+			continue // it may not be looked at, or has just ended
+		}
+		if err := os.Symlink(namespace, filepath.Join(root, pid, "ns", "mnt")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := New(root).Own(func(args []string) bool { return args[0] == "k3s" })
+	if diff := cmp.Diff([][]string{{"k3s", "server", "--pid=20"}}, got); err != nil || diff != "" {
+		t.Errorf("own (-want +got):\n%s%v", diff, err)
+	}
+	if _, err := New(t.TempDir()).Own(func([]string) bool { return true }); err == nil {
+		t.Error("no error where process 1 cannot be seen")
+	}
+}
