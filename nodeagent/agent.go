@@ -314,6 +314,9 @@ func (a *agent) learn(s step, outcome txn.Outcome, err error) {
 	}
 }
 
+// recoverAgain is the pause before a rollback that is not complete is gone on with.
+const recoverAgain = 15 * time.Second
+
 // postpone shows a fault and leaves the change alone for a while.
 func (a *agent) postpone(outcome txn.Outcome) {
 	f := outcome.Fault
@@ -323,6 +326,9 @@ func (a *agent) postpone(outcome txn.Outcome) {
 	}
 	a.retry.failures++
 	a.retry.notBefore = time.Now().Add(retryAfter(a.retry.failures))
+	if outcome.Result == txn.ResultStuck {
+		a.retry.notBefore = time.Now().Add(recoverAgain) // there is nothing more urgent
+	}
 	a.retry.shown = step{phase: wire.PhasePending, reason: f.Reason, message: f.Message}
 	switch {
 	case outcome.Result == txn.ResultStuck:

@@ -96,9 +96,10 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 	if e.BaseRevision == e.Revision {
 		want.notBefore = r.newcomers(ctx, e.Before)
 	}
+	want.patient = !r.redirects(e)
 	down, fresh, late, err := r.await(ctx, want, time.Now())
 	if late != nil && late.Reason != reason.ManifestConflict && r.direct(ctx, e) {
-		want.forgiven = r.exits(ctx, want) + 1 // one may be on its way
+		want.patient = true
 		down, fresh, late, err = r.await(ctx, want, time.Now())
 	}
 	if err != nil {
@@ -108,7 +109,7 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 		return r.conflict(ctx, j, late), nil
 	}
 	if late != nil {
-		return r.stuck(j, "the old manifest is back, but its apiserver is not ready: "+late.Message), nil
+		return r.stuck(j, "the old manifest is back, but "+late.Message), nil
 	}
 	j.Restarts += fresh
 	j.Unavailable += down
@@ -119,14 +120,6 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 	r.tidy(j)
 	r.Log.WarnContext(ctx, "Rolled back; the old apiserver is ready", "reason", fault.Reason)
 	return Outcome{Result: ResultRolledBack, Fault: fault}, nil
-}
-
-// exits is how often the awaited apiserver has ended by now.
-func (r *Runner) exits(ctx context.Context, e expectation) int {
-	if s := e.look(r.Runtime.Instances(ctx)); s.awaited != nil {
-		return s.awaited.Exits
-	}
-	return 0
 }
 
 // newcomers are the incarnations made from the failed manifest, where the annotation cannot tell them from the old ones.

@@ -150,10 +150,13 @@ func (r *Runner) handOver(ctx context.Context, j *Journal, c Change, to *Rehears
 	return false
 }
 
+// redirects: connections may go to a rehearsal.
+func (r *Runner) redirects(e *Entry) bool { return r.Handover != nil && e.Rehearsal != "" }
+
 // direct ends a redirect under which neither the new apiserver nor the old one came up: it may be the cause. It reports
 // whether there was one.
 func (r *Runner) direct(ctx context.Context, e *Entry) bool {
-	if r.Handover == nil || e.Rehearsal == "" {
+	if !r.redirects(e) {
 		return false
 	}
 	r.Log.WarnContext(ctx, "The old apiserver does not come back behind the redirect, which is taken away")

@@ -327,6 +327,30 @@ func TestARollbackThatDoesNotHelpIsTriedAgain(t *testing.T) {
 	})
 }
 
+func TestAnOldApiserverThatComesBackOnlyAfterManyExitsIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.behaves[content(testRevision)] = crashes
+		var back time.Time
+		w.onLook = func() { // somebody has taken the port, and lets go of it after a minute
+			switch {
+			case w.manifest() != content(""):
+			case back.IsZero() && len(w.instances) > 1:
+				back, w.behaves[content("")] = time.Now(), crashes
+			case !back.IsZero() && time.Since(back) > time.Minute:
+				delete(w.behaves, content(""))
+			}
+		}
+		if got := w.do(w.change()); got.Result != ResultRolledBack {
+			t.Errorf("outcome %+v, fault %+v", got, got.Fault)
+		}
+		if n := w.instances[len(w.instances)-1].Exits; n < 3 {
+			t.Errorf("the old apiserver has exited %d times, want many", n)
+		}
+	})
+}
+
 func TestASecondAgentWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -38,8 +38,8 @@ type expectation struct {
 	back bool
 	// drain is how long one that should be gone may refuse connections before it is ended; zero for as long as it likes.
 	drain time.Duration
-	// forgiven is how many exits of the awaited apiserver had another cause.
-	forgiven int
+	// patient: it may exit as often as it likes within the time, because there is nothing else to go back to.
+	patient bool
 }
 
 // sighting is what one look at the runtime showed.
@@ -113,7 +113,7 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		done     = nudges{}
 		extended bool
 		// judged are the exits that are not the apiserver's fault, and noEtcd says that etcd was to blame for some.
-		judged = e.forgiven
+		judged int
 		noEtcd bool
 		tick   = time.NewTicker(timing.Probe)
 	)
@@ -136,8 +136,8 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 				return down.until(now), len(fresh), fault, nil
 			}
 		}
-		if i := seen.awaited; seen.fresh && i.Exits >= maxExits && i.Exits > judged {
-			fault := r.crashed(ctx, *i)
+		if i := seen.awaited; seen.fresh && i.Exits >= maxExits && i.Exits > judged && !e.patient {
+			fault := r.crashed(ctx, e, *i)
 			if fault.Reason != reason.EtcdUnhealthy {
 				return down.until(now), len(fresh), fault, nil
 			}
@@ -161,7 +161,7 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 			deadline, extended = now.Add(e.timeout), true
 		}
 		if now.After(deadline) {
-			fault := r.late(ctx, seen, probeErr, e.timeout)
+			fault := r.late(ctx, e, seen, probeErr)
 			if noEtcd && fault.Reason == reason.NotReady {
 				fault.Reason = reason.EtcdUnhealthy
 			}
@@ -203,8 +203,16 @@ func etcdFails(probeErr error) bool {
 	return probeErr != nil && strings.Contains(probeErr.Error(), "[-]etcd")
 }
 
-func (r *Runner) crashed(ctx context.Context, i Instance) *Fault {
-	f := faultf(reason.CrashLooping, "the new apiserver has exited %d times", i.Exits)
+// who is awaited, in words.
+func (e expectation) who() string {
+	if e.back {
+		return "the old apiserver"
+	}
+	return "the new apiserver"
+}
+
+func (r *Runner) crashed(ctx context.Context, e expectation, i Instance) *Fault {
+	f := faultf(reason.CrashLooping, "%s has exited %d times", e.who(), i.Exits)
 	f.LogTail = r.tail(ctx, i)
 	if r.Explain != nil {
 		f.Reason = cmp.Or(r.Explain(f.LogTail), f.Reason)
@@ -216,16 +224,18 @@ func (r *Runner) crashed(ctx context.Context, i Instance) *Fault {
 }
 
 // late says what is missing when the time is over.
-func (r *Runner) late(ctx context.Context, s sighting, probeErr error, timeout time.Duration) *Fault {
+func (r *Runner) late(ctx context.Context, e expectation, s sighting, probeErr error) *Fault {
 	switch {
 	case s.err != nil:
-		return faultf(reason.NeverStarted, "cannot see after %s whether the new apiserver runs: %v", timeout, s.err)
+		return faultf(reason.NeverStarted, "cannot see after %s whether %s runs: %v", e.timeout, e.who(), s.err)
 	case s.awaited == nil && len(s.others) > 0 && probeErr == nil:
-		return faultf(reason.KubeletDeaf, "the kubelet has not acted on the new manifest within %s; the old apiserver has served all the time", timeout)
+		return faultf(reason.KubeletDeaf, "the kubelet has not acted on the manifest within %s; the apiserver from before has served all the time", e.timeout)
 	case s.awaited == nil:
-		return faultf(reason.NeverStarted, "the kubelet has not started the new apiserver within %s", timeout)
+		return faultf(reason.NeverStarted, "the kubelet has not started %s within %s", e.who(), e.timeout)
+	case e.patient && s.fresh && s.awaited.Exits >= maxExits && probeErr != nil:
+		return r.crashed(ctx, e, *s.awaited)
 	}
-	f := faultf(reason.NotReady, "the new apiserver was not ready within %s", timeout)
+	f := faultf(reason.NotReady, "%s was not ready within %s", e.who(), e.timeout)
 	if etcdFails(probeErr) {
 		f.Reason = reason.EtcdUnhealthy
 	}
