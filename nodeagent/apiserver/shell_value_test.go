@@ -58,7 +58,7 @@ func run(t *testing.T, sh string, manifest []byte) []string {
 	}
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "kube-apiserver")
-	if err := os.WriteFile(binary, []byte("#!"+sh+"\nfor a; do printf '%s\\0' \"$a\"; done > "+dir+"/arguments\n"), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(binary, []byte("#!"+sh+"\nfor a; do printf '%s\\0' \"$a\"; done > "+dir+"/arguments\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	w := m.command.binary
