@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"k8s-audit-enabler.io/internal/wire"
@@ -53,9 +52,9 @@ func roll(ctx context.Context, s *stage.Stage) error {
 	if err := s.Install(ctx, stage.Values{"enabled": false}); err != nil {
 		return err
 	}
-	_, err := s.WaitStatus(ctx, "all are reverted", func(c wire.ClusterStatus, flat map[string]string) bool {
-		reverted := func(n wire.NodeSummary) bool { return n.Phase == wire.PhaseReverted }
-		return len(c.Nodes) == len(s.Nodes()) && !slices.ContainsFunc(c.Nodes, func(n wire.NodeSummary) bool { return !reverted(n) }) && !strings.EqualFold(flat[wire.FlatReady], "true")
+	_, err := s.WaitStatus(ctx, "all are reverted", func(c wire.ClusterStatus, _ map[string]string) bool {
+		other := func(n wire.NodeSummary) bool { return n.Phase != wire.PhaseReverted }
+		return len(c.Nodes) == len(s.Nodes()) && !slices.ContainsFunc(c.Nodes, other)
 	})
 	if err != nil {
 		return err
