@@ -1,5 +1,6 @@
 // Package cli is the kubectl plugin: it reads the status documents of k8s-audit-enabler and shows them to people and scripts,
-// and asks the coordinator to pause or to revert. It changes nothing in the cluster but the request.
+// and asks the coordinator to pause or to revert. It changes nothing in the cluster but the request. Without a cluster, it renders the
+// audit settings for other tools.
 package cli
 
 import (
@@ -39,6 +40,7 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetErr(streams.ErrOut)
 	flags.AddFlags(root.PersistentFlags())
 	root.AddCommand(newStatusCommand(flags, streams), newWaitCommand(flags, streams), newVersionCommand(streams))
+	root.AddCommand(newRenderCommand(streams))
 	root.AddCommand(newPauseCommand(flags, streams), newResumeCommand(flags, streams), newRevertCommand(flags, streams), newEnableCommand(flags, streams))
 	return root
 }

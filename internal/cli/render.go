@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"k8s-audit-enabler.io/internal/render"
+)
+
+// renderer is a tool that configures clusters declaratively.
+type renderer struct {
+	use, short, example string
+	render              func(render.Options) (render.Output, error)
+}
+
+func renderers() []renderer {
+	return []renderer{
+		{
+			"kops", "Print fileAssets and kubeAPIServer for a cluster's spec",
+			"  kops get cluster NAME -o yaml > cluster.yaml\n" +
+				"  kubectl audit-enabler render kops --sink=http://100.64.0.20:7765/k8s_audit -f cluster.yaml > new.yaml\n" +
+				"  kops replace -f new.yaml",
+			render.Kops,
+		},
+		{
+			"kubeadm", "Print a ClusterConfiguration, and write the files that it needs on each node",
+			"  kubectl audit-enabler render kubeadm --sink=http://10.96.0.20:7765/k8s_audit --kubernetes-version=1.34.4 --files=audit > config.yaml",
+			render.Kubeadm,
+		},
+		{
+			"capi", "Print the part of a KubeadmControlPlane (Cluster API)",
+			"  kubectl audit-enabler render capi --sink=https://audit.example.com/k8s_audit -f control-plane.yaml > new.yaml",
+			render.ClusterAPI,
+		},
+		{
+			"minikube", "Print commands that write the files and start minikube with the flags",
+			"  kubectl audit-enabler render minikube --sink=http://10.96.0.20:7765/k8s_audit --kubernetes-version=1.34.4 | sh",
+			render.Minikube,
+		},
+	}
+}
+
+// newRenderCommand prints configuration for other tools. It reads no cluster.
+func newRenderCommand(streams genericiooptions.IOStreams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "render",
+		Short: "Print the audit settings for a tool that owns the apiserver's flags itself; no cluster is asked",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var names []string
+			for _, r := range renderers() {
+				names = append(names, r.use)
+			}
+			return fmt.Errorf("for which tool? write %s and one of %s", cmd.CommandPath(), strings.Join(names, ", "))
+		},
+	}
+	for _, r := range renderers() {
+		cmd.AddCommand(newRendererCommand(streams, r))
+	}
+	return cmd
+}
+
+func newRendererCommand(streams genericiooptions.IOStreams, r renderer) *cobra.Command {
+	var o render.Options
+	var policy, ca, base, files string
+	cmd := &cobra.Command{
+		Use:     r.use,
+		Short:   r.short,
+		Example: r.example,
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			for _, f := range []struct {
+				flag, name string
+				into       *[]byte
+			}{{"--policy", policy, &o.Policy}, {"--sink-ca", ca, &o.SinkCA}, {"-f", base, &o.Base}} {
+				if err := readInput(f.flag, f.name, f.into); err != nil {
+					return err
+				}
+			}
+			out, err := r.render(o)
+			if err != nil {
+				return err
+			}
+			return write(streams, out, len(o.Base) > 0, files)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.KubernetesVersion, "kubernetes-version", "", "the apiserver's version, as in 1.30; -f may say it instead")
+	flags.StringVar(&o.Sink, "sink", "", "the URL that the events go to, with a host that the apiserver's node resolves")
+	flags.StringVar(&ca, "sink-ca", "", "file with the CA of the sink's certificate, PEM")
+	flags.StringVar(&policy, "policy", "", "file with the audit policy; the recommended one without it")
+	flags.StringVar(&o.APIVersion, "api-version", "", "the form of the configuration, as in v1beta3, where a tool has several")
+	flags.StringVarP(&base, "filename", "f", "", "your own configuration, which is printed with the settings in it")
+	if r.use == "kubeadm" {
+		flags.StringVar(&files, "files", "", "directory to write the files to that each control-plane node needs")
+	}
+	return cmd
+}
+
+func readInput(flag, name string, into *[]byte) error {
+	if name == "" {
+		return nil
+	}
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	if len(data) == 0 {
+		return fmt.Errorf("%s: the file %q is empty", flag, name)
+	}
+	*into = data
+	return nil
+}
+
+// write prints the text, says the notes that are not in it, and writes the files.
+func write(streams genericiooptions.IOStreams, out render.Output, aside bool, dir string) error {
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil { //nolint:forbidigo // on the machine of whoever asks, which is no host of the agent's
+			return fmt.Errorf("--files: %w", err)
+		}
+		for _, f := range out.Files {
+			name := filepath.Join(dir, filepath.Base(f.Path))
+			if err := os.WriteFile(name, f.Data, 0o600); err != nil { //nolint:forbidigo // the same
+				return fmt.Errorf("--files: %w", err)
+			}
+			_, _ = fmt.Fprintf(streams.ErrOut, "%s: copy it to %s on each control-plane node\n", name, f.Path)
+		}
+	}
+	if aside {
+		for _, note := range out.Notes {
+			_, _ = fmt.Fprintln(streams.ErrOut, note)
+		}
+	}
+	_, err := streams.Out.Write(out.Text)
+	return err
+}
