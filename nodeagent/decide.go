@@ -161,7 +161,7 @@ func decideApply(p *wire.Plan, seen observation, j *txn.Journal) step {
 		return step{action: actNothing, phase: wire.PhaseRolledBack, reason: f.Reason, message: f.Message + triedAgain(f)}
 	}
 	drifted := j.Live != nil && j.Live.Revision == revision
-	in := staticpod.Input{Manifest: seen.manifest, Plan: p, Credentials: seen.credentials, Version: running, Live: j.Live}
+	in := staticpod.Input{Manifest: seen.manifest, Plan: p, Credentials: seen.credentials, Version: running, Live: j.Live, Strays: j.Strays}
 	if drifted {
 		in.Repair = staticpod.RepairMark(seen.manifest, j.Live)
 	}
@@ -246,14 +246,14 @@ func decideRevert(p *wire.Plan, seen observation, j *txn.Journal) step {
 		return step{action: actNothing, phase: wire.PhaseRolledBack, reason: f.Reason, message: "our settings could not be taken out: " + f.Message + triedAgain(f)}
 	}
 	gone := step{action: actNothing, phase: wire.PhaseReverted, reason: reason.Removed, message: "nothing of ours is in the apiserver's configuration"}
-	ours := j.Live != nil || j.Failed != nil
+	ours := j.Ours()
 	if seen.refusal != nil {
 		if !ours && seen.refusal.Reason == reason.ManifestNotFound {
 			return gone
 		}
 		return refused(seen.refusal)
 	}
-	change, r := staticpod.ProposeRevert(seen.manifest, p, j.Live)
+	change, r := staticpod.ProposeRevert(seen.manifest, p, j.Live, j.Strays...)
 	switch {
 	case r != nil:
 		return refused(r)

@@ -105,7 +105,7 @@ func whenGone(r *staticpod.Refusal, j *txn.Journal) *staticpod.Refusal {
 
 // decideDrift is what is done about a manifest that somebody else rewrote under the revision that is live.
 func decideDrift(p *wire.Plan, seen observation, j *txn.Journal, change *txn.Change) step {
-	traces, r := staticpod.TracesIn(seen.manifest, j.Live)
+	traces, r := staticpod.TracesIn(seen.manifest, j.Live, j.Strays...)
 	if r != nil {
 		return refused(r)
 	}

@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -113,7 +114,33 @@ func (r *Runner) removeDir(j *Journal, dir string) {
 	if dir == "" || j.Live != nil && (dir == j.Live.Dir || dir == j.Live.PreviousDir) {
 		return
 	}
+	if r.named(j, dir) {
+		r.Log.Warn("A directory of ours is not removed, because the manifest names it", "path", dir)
+		return
+	}
 	r.remove(dir, DataDir)
+}
+
+// named reports whether the manifest on the host may name a directory, whatever the journal says: a pod whose directory is
+// gone is not started again.
+func (r *Runner) named(j *Journal, dir string) bool {
+	manifest := ""
+	switch {
+	case j.Open != nil:
+		manifest = j.Open.Manifest
+	case j.Last != nil:
+		manifest = j.Last.Manifest
+	case j.Live != nil:
+		manifest = j.Live.Manifest
+	}
+	if manifest == "" {
+		return false
+	}
+	data, err := r.Host.ReadFile(manifest, maxManifest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	return err != nil || bytes.Contains(data, []byte(dir))
 }
 
 func (r *Runner) remove(name, below string) {
@@ -146,10 +173,10 @@ func (r *Runner) tidy(j *Journal) {
 }
 
 // clear removes what a revert leaves without use: every revision, the log, the backups. The journal stays.
-func (r *Runner) clear() {
+func (r *Runner) clear(j *Journal) {
 	for _, dir := range r.list(DataDir) {
 		if dir.IsDir() && (revisionDir.MatchString(dir.Name) || dir.Name == path.Base(LogDir)) {
-			r.remove(path.Join(DataDir, dir.Name), DataDir)
+			r.removeDir(j, path.Join(DataDir, dir.Name))
 		}
 	}
 	if len(r.list(DataDir)) == 0 {

@@ -49,6 +49,9 @@ type Journal struct {
 	Last *Entry `json:"last,omitempty"`
 	// Live is what was committed last and not reverted since.
 	Live *Live `json:"live,omitempty"`
+	// Strays are edits of ours that may be in the manifest although they were not committed, oldest first. Without their records
+	// nobody could take them out again. A commit makes the manifest without them.
+	Strays []Stray `json:"strays,omitempty"`
 	// Failed is the last change that was taken back; a commit clears it.
 	Failed *Failure `json:"failed,omitempty"`
 	// Leftover is the manifest of a rehearsal that has ended and could not be removed: a second apiserver is not forgotten.
@@ -94,6 +97,26 @@ type Entry struct {
 	Fault *Fault    `json:"fault,omitempty"`
 	Time  time.Time `json:"time"`
 }
+
+// Stray is an edit that somebody else's version of the manifest may hold: theirs was made from ours, and stays.
+type Stray struct {
+	Revision string          `json:"revision"`
+	Record   json.RawMessage `json:"record"`
+}
+
+// maxStrays bounds the journal. Whoever changes a manifest under each of so many changes gets the oldest edit left in it.
+const maxStrays = 8
+
+// stray remembers the open change's edit.
+func (j *Journal) stray() {
+	if e := j.Open; e.Kind == KindApply && len(e.Record) > 0 {
+		j.Strays = append(j.Strays, Stray{Revision: e.Revision, Record: e.Record})
+		j.Strays = j.Strays[max(0, len(j.Strays)-maxStrays):]
+	}
+}
+
+// Ours reports whether something of ours may be in the manifest.
+func (j *Journal) Ours() bool { return j.Live != nil || j.Failed != nil || len(j.Strays) > 0 }
 
 // Live is a committed change.
 type Live struct {

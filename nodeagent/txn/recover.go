@@ -101,7 +101,7 @@ func (r *Runner) Adopt(ctx context.Context, c Change) (Outcome, error) {
 	if j.Live != nil && j.Live.Revision == c.Revision { // its record leads back to the original
 		live.Record, live.PreviousDir, live.Since = j.Live.Record, j.Live.PreviousDir, j.Live.Since
 	}
-	j.Live, j.Failed = live, nil
+	j.Live, j.Failed, j.Strays = live, nil, nil
 	if err := j.save(r.Host); err != nil {
 		return aborted(faultf(reason.HostNotWritable, "%v", err)), nil
 	}
@@ -120,11 +120,11 @@ func (r *Runner) Forget(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	j.Live, j.Failed = nil, nil
+	j.Live, j.Failed, j.Strays = nil, nil, nil
 	if err := j.save(r.Host); err != nil {
 		return fmt.Errorf("remove leftovers: %w", err)
 	}
-	r.clear()
+	r.clear(j)
 	r.disarm(ctx, j)
 	r.Log.InfoContext(ctx, "Removed what was left of our files")
 	return nil

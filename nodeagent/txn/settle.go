@@ -42,11 +42,11 @@ func (r *Runner) settle(ctx context.Context, j *Journal, swapped time.Time) (Out
 // commit writes down that the change is live and removes what is of no use any more.
 func (r *Runner) commit(ctx context.Context, j *Journal) {
 	e := j.Open
-	j.Failed = nil
+	j.Failed, j.Strays = nil, nil
 	if e.Kind == KindRevert {
 		j.Live = nil
 		r.end(ctx, j, StateCommitted)
-		r.clear()
+		r.clear(j)
 		return
 	}
 	previous := ""
@@ -152,6 +152,7 @@ func (r *Runner) stuck(j *Journal, message string) Outcome {
 // conflict ends a transaction whose manifest belongs to somebody else by now. The files stay: their manifest may use them.
 func (r *Runner) conflict(ctx context.Context, j *Journal, f *Fault) Outcome {
 	j.Open.Fault = f
+	j.stray()
 	r.end(ctx, j, StateAborted)
 	return aborted(f)
 }

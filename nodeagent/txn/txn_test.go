@@ -241,9 +241,36 @@ func TestSomebodyElsesVersionStays(t *testing.T) {
 				if w.manifest() != theirs {
 					t.Errorf("manifest is %q, want theirs", w.manifest())
 				}
+				if j := w.journal(); len(j.Strays) != 1 || j.Strays[0].Revision != testRevision || len(j.Strays[0].Record) == 0 || !j.Ours() {
+					t.Errorf("journal %+v: the edit that their version may hold is forgotten", j)
+				}
 			})
 		})
 	}
+}
+
+func TestADirectoryThatTheManifestNamesIsNotRemoved(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.do(w.change())
+		old := DataDir + "/r00000000000f"
+		if err := os.MkdirAll(filepath.Join(w.root, old), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		next := w.change()
+		next.Revision, next.Dir = "r0123456789ac", DataDir+"/r0123456789ac"
+		next.Files[0].Path, next.Files[1].Path = next.Dir+"/audit-policy.yaml", next.Dir+"/webhook-config.yaml"
+		next.Base, next.BaseRevision, next.New = []byte(content(testRevision)), testRevision, []byte(content(next.Revision)+"mount: "+old+"\n")
+		if got := w.do(next); got.Result != ResultCommitted || !w.exists(old) {
+			t.Errorf("outcome %+v; the directory is there: %v", got, w.exists(old))
+		}
+		back := w.revert()
+		back.Base, back.BaseRevision, back.New = next.New, next.Revision, []byte(content("")+"mount: "+old+"\n")
+		if got := w.do(back); got.Result != ResultCommitted || !w.exists(old) || w.exists(next.Dir) {
+			t.Errorf("outcome %+v; the directory is there: %v, and the one that nobody names: %v", got, w.exists(old), w.exists(next.Dir))
+		}
+	})
 }
 
 func TestARevertLeavesNothingButTheJournal(t *testing.T) {

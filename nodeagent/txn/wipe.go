@@ -28,14 +28,14 @@ func (r *Runner) Wipe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if j.Open != nil || j.Live != nil || j.Failed != nil || j.Leftover != "" {
+	if j.Open != nil || j.Ours() || j.Leftover != "" {
 		return errors.New("remove our state: the journal still says what is ours on this host")
 	}
 	if j.Last != nil { // without it nothing below DataDir was ever ours
 		if _, err := r.Host.RemoveTemps(j.Last.Manifest); err != nil {
 			return fmt.Errorf("remove our state: %w", err)
 		}
-		r.clear()
+		r.clear(j)
 	}
 	if r.Watchdog != nil { // a manifest that somebody else has reverted has seen no transaction end
 		if err := r.Watchdog.Uninstall(ctx); err != nil {

@@ -1,6 +1,7 @@
 package staticpod
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -47,6 +48,8 @@ type Input struct {
 	Version *version.Version
 	// Live is what we have put into the manifest before; nil for nothing.
 	Live *txn.Live
+	// Strays are edits of ours that may be in it too.
+	Strays []txn.Stray
 	// Repair marks a repair, so that no two of them give the same manifest: see [RepairMark].
 	Repair string
 }
@@ -60,7 +63,7 @@ func Propose(in Input) (*txn.Change, *Refusal) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	original, refusal := withoutOurs(in.Manifest, in.Live)
+	original, refusal := withoutOurs(in.Manifest, in.Live, in.Strays)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -80,7 +83,7 @@ func Propose(in Input) (*txn.Change, *Refusal) {
 	if err != nil {
 		return nil, notUnderstood(in.Manifest.Path, err)
 	}
-	if contains(in.Manifest.Data, want.intent(revision)) {
+	if contains(in.Manifest.Data, want.intent(revision)) && !mixed(in.Manifest.Data, revision, in.Strays) {
 		// Everything is there; that others have moved it around is no reason to restart an apiserver.
 		edited = in.Manifest.Data
 	}
@@ -107,21 +110,49 @@ func contains(manifest []byte, intent apiserver.Intent) bool {
 	return err == nil && change.Empty()
 }
 
-// withoutOurs is the manifest's content before our last edit, with what others have changed since.
-func withoutOurs(m Manifest, live *txn.Live) ([]byte, *Refusal) {
-	if live == nil || len(live.Record) == 0 {
-		return m.Data, nil
+// mixed reports whether a manifest names the directory of an edit that is not the wanted one: it would be removed one day, and
+// the pod not be started again.
+func mixed(manifest []byte, revision string, strays []txn.Stray) bool {
+	return slices.ContainsFunc(strays, func(s txn.Stray) bool {
+		return s.Revision != revision && bytes.Contains(manifest, []byte(apiserver.RevisionDir(s.Revision)))
+	})
+}
+
+// withoutOurs is the manifest's content before our edits, with what others have changed since. Each of our records leads back to
+// the original: the one that the manifest's annotation speaks of first, which fits byte for byte where nobody else has edited;
+// what the others speak of is left only where somebody has mixed two versions of the manifest.
+func withoutOurs(m Manifest, live *txn.Live, strays []txn.Stray) ([]byte, *Refusal) {
+	data := m.Data
+	for _, encoded := range records(m.Revision(), live, strays) {
+		var record apiserver.Change
+		if err := json.Unmarshal(encoded, &record); err != nil {
+			return nil, refuse(reason.ManifestNotUnderstood, "the record of an edit of ours of %s cannot be read: %v", m.Path, err)
+		}
+		adoptMark(&record, data)
+		var err error
+		if data, _, err = apiserver.Revert(data, record); err != nil {
+			return nil, notUnderstood(m.Path, err)
+		}
 	}
-	var record apiserver.Change
-	if err := json.Unmarshal(live.Record, &record); err != nil {
-		return nil, refuse(reason.ManifestNotUnderstood, "the record of our last edit of %s cannot be read: %v", m.Path, err)
+	return data, nil
+}
+
+// records are those of all edits that may be in a manifest with this revision annotation, in the order in which they are taken out.
+func records(revision string, live *txn.Live, strays []txn.Stray) []json.RawMessage {
+	all := slices.Clone(strays)
+	if live != nil && len(live.Record) > 0 {
+		all = slices.Insert(all, 0, txn.Stray{Revision: live.Revision, Record: live.Record})
 	}
-	adoptMark(&record, m.Data)
-	original, _, err := apiserver.Revert(m.Data, record)
-	if err != nil {
-		return nil, notUnderstood(m.Path, err)
+	slices.Reverse(all)
+	var first, rest []json.RawMessage
+	for _, s := range all {
+		if s.Revision == revision {
+			first = append(first, s.Record)
+		} else {
+			rest = append(rest, s.Record)
+		}
 	}
-	return original, nil
+	return append(first, rest...)
 }
 
 // rendered are the contents of a revision's files.

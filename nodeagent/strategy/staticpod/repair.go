@@ -52,12 +52,12 @@ type Traces struct {
 }
 
 // TracesIn reads a manifest against what we have put into it.
-func TracesIn(m Manifest, live *txn.Live) (Traces, *Refusal) {
+func TracesIn(m Manifest, live *txn.Live, strays ...txn.Stray) (Traces, *Refusal) {
 	now, err := apiserver.ParseManifest(m.Data)
 	if err != nil {
 		return Traces{}, notUnderstood(m.Path, err)
 	}
-	original, refusal := withoutOurs(m, live)
+	original, refusal := withoutOurs(m, live, strays)
 	if refusal != nil {
 		return Traces{}, refusal
 	}

@@ -153,6 +153,96 @@ func TestTheRoadBackIsTheOriginalHoweverOftenThePlanChanged(t *testing.T) {
 	}
 }
 
+// A manifest that somebody edited in the very moment of a change holds that change, which was not committed.
+func TestAnEditThatWasNotCommittedIsTakenOutAllTheSame(t *testing.T) {
+	t.Parallel()
+	theirs := func(manifest []byte) []byte {
+		return bytes.Replace(manifest, []byte("    - --allow"), []byte("    - --goaway-chance=0.002\n    - --allow"), 1)
+	}
+	sink := func(ip string) func(*wire.Plan) {
+		return func(p *wire.Plan) { p.Desired.Webhook.URL = "http://" + ip + ":7765/" }
+	}
+	propose := func(in Input) *txn.Change {
+		t.Helper()
+		c, refusal := Propose(in)
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		return c
+	}
+	want := string(theirs(kubeadm(t)))
+	back := func(t *testing.T, manifest []byte, live *txn.Live, strays ...txn.Stray) {
+		t.Helper()
+		c, refusal := ProposeRevert(Manifest{Path: manifestPath, Data: manifest}, plan(t, func(p *wire.Plan) { p.Desired = wire.Desired{} }), live, strays...)
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		if diff := cmp.Diff(want, string(c.New)); diff != "" {
+			t.Errorf("not the original with their edit (-want +got):\n%s", diff)
+		}
+	}
+	first := propose(input(t, kubeadm(t), sink("10.96.0.20")))
+	in := input(t, first.New, sink("10.96.0.21"))
+	in.Live = liveAfter(first)
+	second := propose(in)
+	strays := []txn.Stray{{Revision: second.Revision, Record: second.Record}}
+	again := func(t *testing.T, manifest []byte, ip string) *txn.Change {
+		t.Helper()
+		in := input(t, manifest, sink(ip))
+		in.Live, in.Strays = liveAfter(first), strays
+		return propose(in)
+	}
+
+	t.Run("wanted once more, it is adopted as it is, and the way back is known", func(t *testing.T) {
+		t.Parallel()
+		c := again(t, theirs(second.New), "10.96.0.21")
+		if !bytes.Equal(c.New, c.Base) {
+			t.Errorf("would change (-base +new):\n%s", cmp.Diff(string(c.Base), string(c.New)))
+		}
+		back(t, c.New, liveAfter(c))
+	})
+	t.Run("another one replaces it whole", func(t *testing.T) {
+		t.Parallel()
+		c := again(t, theirs(second.New), "10.96.0.22")
+		for _, dir := range []string{first.Dir, second.Dir} {
+			if bytes.Contains(c.New, []byte(dir)) {
+				t.Errorf("%s is still there:\n%s", dir, c.New)
+			}
+		}
+		back(t, c.New, liveAfter(c))
+	})
+	t.Run("the one from before it, put back by somebody, is known byte for byte", func(t *testing.T) {
+		t.Parallel()
+		c, refusal := ProposeRevert(Manifest{Path: manifestPath, Data: first.New}, plan(t, func(p *wire.Plan) { p.Desired = wire.Desired{} }), liveAfter(first), strays...)
+		if refusal != nil || !bytes.Equal(c.New, kubeadm(t)) {
+			t.Errorf("refusal %v, change %+v", refusal, c)
+		}
+	})
+	t.Run("reverted", func(t *testing.T) {
+		t.Parallel()
+		back(t, theirs(second.New), liveAfter(first), strays...)
+	})
+	t.Run("reverted where nothing was ever committed", func(t *testing.T) {
+		t.Parallel()
+		back(t, theirs(first.New), nil, txn.Stray{Revision: first.Revision, Record: first.Record})
+	})
+	t.Run("one of two versions that somebody has mixed does not stay", func(t *testing.T) {
+		t.Parallel()
+		unknown := input(t, theirs(first.New), sink("10.96.0.21"))
+		both := propose(unknown) // by one who knew nothing of the first
+		if !bytes.Contains(both.New, []byte(first.Dir)) || !bytes.Contains(both.New, []byte(second.Dir)) {
+			t.Fatalf("not mixed:\n%s", both.New)
+		}
+		in := input(t, both.New, sink("10.96.0.21"))
+		in.Live, in.Strays = liveAfter(both), []txn.Stray{{Revision: first.Revision, Record: first.Record}}
+		c := propose(in)
+		if bytes.Contains(c.New, []byte(first.Dir)) {
+			t.Errorf("%s is still there:\n%s", first.Dir, c.New)
+		}
+		back(t, c.New, liveAfter(c))
+	})
+}
+
 func TestProposeOfWhatIsThereChangesNothing(t *testing.T) {
 	t.Parallel()
 	in := input(t, kubeadm(t), nil)
