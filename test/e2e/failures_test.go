@@ -117,8 +117,8 @@ func TestFailuresOfAHost(t *testing.T) {
 		}()
 		s.journal(t, node, `"state": "rollingBack"`)
 		stop()
-		<-done
 		_, _ = s.Exec(t.Context(), node, "pkill", "-x", "socat") // it outlives the one who entered the host with it
+		<-done
 		if n := rolledBack(t, before); n.Reason != reason.CrashLooping || !strings.Contains(strings.Join(n.LastError.LogTail, "\n"), "address already in use") {
 			t.Errorf("reason is %s, last error %+v", n.Reason, n.LastError)
 		}
