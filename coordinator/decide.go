@@ -70,7 +70,7 @@ func (m *memory) afterwards(now time.Time, in rollout.Input, d rollout.Decision)
 }
 
 func (m *memory) draft(w *world, members []detect.Member) draft {
-	d := draft{distribution: recognise(w)}
+	d := draft{distribution: m.recognise(w)}
 	d.blocked = m.fill(&d, w, members)
 	if d.blocked != nil {
 		d.plans = existing(w, members)
@@ -156,13 +156,25 @@ func neverReported(w *world, n detect.Node) bool {
 	return (before == nil || before.Permit == nil) && (status == nil || status.Node.UID != n.UID)
 }
 
-func recognise(w *world) detect.Distribution {
+// recognitionHolds is how long a cluster stays what it was recognised as while no apiserver's pod is to be seen: when a kubelet
+// restarts an apiserver, it takes its pod away and shows another one, and without any the evidence is that of another cluster.
+const recognitionHolds = 2 * time.Minute
+
+func (m *memory) recognise(w *world) detect.Distribution {
 	override := ""
 	if w.config != nil {
 		// CheckConfig has refused what cannot be parsed.
 		override, _ = detect.ParseOverride(w.config.Distribution)
 	}
-	return detect.Recognise(w.evidence, override)
+	seen := len(w.evidence.Apiservers) > 0
+	if !seen && override == "" && m.recognised.Name != "" && w.now.Sub(m.recognisedAt) < recognitionHolds {
+		return m.recognised
+	}
+	d := detect.Recognise(w.evidence, override)
+	if seen && override == "" {
+		m.recognised, m.recognisedAt = d, w.now
+	}
+	return d
 }
 
 // existing are the members' plans as they are, for the time that no new ones can be made.

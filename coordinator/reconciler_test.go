@@ -285,6 +285,27 @@ func TestAVanishedSinkKeepsItsAddressAlsoForANewNodeAndANewCoordinator(t *testin
 	}
 }
 
+func TestAClusterStaysWhatItIsWhileItsOnlyApiserversPodIsShownAnew(t *testing.T) {
+	t.Parallel()
+	s := ready(t, "cp1")
+	pod := &corev1.Pod{}
+	if err := s.api.Get(t.Context(), client.ObjectKey{Namespace: "kube-system", Name: "kube-apiserver-cp1"}, pod); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.api.Delete(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	s.reconcile()
+	if got := s.summary().Distribution.Name; got != "kubeadm" {
+		t.Errorf("distribution is %q while the pod is shown anew", got)
+	}
+	s.now = s.now.Add(recognitionHolds)
+	s.reconcile()
+	if got := s.summary().Distribution.Name; got != "" {
+		t.Errorf("distribution is %q although no apiserver is to be seen", got)
+	}
+}
+
 func TestANewAddressIsRolledOutOnceItHasStayed(t *testing.T) {
 	t.Parallel()
 	s := ready(t, "cp1")

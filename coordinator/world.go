@@ -112,4 +112,7 @@ type outcome struct {
 type memory struct {
 	address sink.Debouncer
 	calm    rollout.Calm
+	// recognised is what the cluster was recognised as by the apiservers' pods that were seen last, and when.
+	recognised   detect.Distribution
+	recognisedAt time.Time
 }
