@@ -237,6 +237,7 @@ func TestCheckConfig(t *testing.T) {
 		"custom without a policy":         {func(c *wire.Config) { c.Policy.Preset = "custom" }, "policy.content"},
 		"an unknown choice for webhooks":  {func(c *wire.Config) { c.Existing.Webhook = "keep" }, "existing.webhook"},
 		"an unknown choice for rehearsal": {func(c *wire.Config) { c.Rollout.Rehearse = "off" }, "rollout.rehearse"},
+		"a drain without end":             {func(c *wire.Config) { c.Rollout.Drain.Duration = 25 * time.Hour }, "rollout.drain"},
 		"an unknown choice for handover":  {func(c *wire.Config) { c.Rollout.Handover = "always" }, "rollout.handover"},
 		"every choice for both":           {func(c *wire.Config) { c.Rollout.Rehearse, c.Rollout.Handover = "always", "off" }, ""},
 		"a negative wait":                 {func(c *wire.Config) { c.Rollout.Settle.Duration = -time.Second }, "rollout.settle"},

@@ -82,7 +82,7 @@ func TestConfig_IsWhatTheValuesSay(t *testing.T) {
 		},
 		"log, pace and existing settings": {
 			installable().with(values{"maxBackup": 5, "maxSizeMB": 1000000}, "log").
-				with(values{"readyTimeout": "10m", "settle": "0s", "sinkDebounce": "1m", "rehearse": "never", "handover": "off"}, "rollout").
+				with(values{"readyTimeout": "10m", "settle": "0s", "sinkDebounce": "1m", "rehearse": "never", "handover": "off", "drain": "0s"}, "rollout").
 				with(values{"policy": "keep", "log": "replace", "webhook": "replace"}, "existing"),
 			func(c *wire.Config) {
 				c.Log = wire.LogSettings{MaxBackup: 5, MaxSizeMB: 1000000}
@@ -141,7 +141,7 @@ func defaultConfig() wire.Config {
 		Policy:   wire.PolicyChoice{Preset: "recommended"},
 		Log:      wire.LogSettings{MaxBackup: 1, MaxSizeMB: 10},
 		Webhook:  wire.WebhookSettings{BatchMaxWait: duration(5 * time.Second)},
-		Rollout:  wire.RolloutSettings{ReadyTimeout: duration(5 * time.Minute), Settle: duration(10 * time.Second), SinkDebounce: duration(10 * time.Second), Rehearse: "auto", Handover: "auto"},
+		Rollout:  wire.RolloutSettings{ReadyTimeout: duration(5 * time.Minute), Settle: duration(10 * time.Second), SinkDebounce: duration(10 * time.Second), Rehearse: "auto", Handover: "auto", Drain: duration(5 * time.Second)},
 		Existing: wire.ExistingSettings{Policy: wire.ExistingAuto, Log: wire.ExistingAuto, Webhook: wire.ExistingRefuse},
 	}
 }
