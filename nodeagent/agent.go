@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"k8s-audit-enabler.io/internal/reason"
@@ -35,6 +36,8 @@ type agent struct {
 	retry   retry
 	// struggle is with another program that writes the manifest too.
 	struggle struggle
+	// grown: a change was made since memory was last given back.
+	grown bool
 	// again is set when a round is due soon, without any event.
 	again time.Duration
 	// lastError is of a change that was given up before its swap; the journal knows the others.
@@ -98,12 +101,22 @@ func (a *agent) run(ctx context.Context, plans <-chan kube.Update, files <-chan 
 				}
 			case <-soon.C:
 			case <-poll.C:
+				a.shrink()
 			case <-canary.C:
 				a.flow.due = true
 			case v := <-a.flow.verdicts:
 				a.flow.accept(v)
 			}
 		}
+	}
+}
+
+// shrink gives back what a change has needed, once the node is at rest: the collector alone would keep it for the next one, which
+// may be months away.
+func (a *agent) shrink() {
+	if a.grown {
+		a.grown = false
+		debug.FreeOSMemory()
 	}
 }
 
@@ -189,6 +202,7 @@ func (a *agent) round(ctx context.Context) bool {
 // carryOut acts, and reports whether that had an outcome.
 func (a *agent) carryOut(ctx context.Context, s step, seen observation, j *txn.Journal) bool {
 	a.flow.stop()
+	a.grown = true
 	if s.drift.cause != "" {
 		a.struggle = a.struggle.after(time.Now())
 		a.log.Warn("Manifest rewritten by somebody else", "cause", s.drift.cause, "message", s.message)

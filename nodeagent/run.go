@@ -121,7 +121,8 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 		log.WarnContext(ctx, "Redirect of an earlier life not removed; it expires by itself", "error", err)
 	}
 	a := &agent{
-		node: o.NodeName, version: version, report: status.set, watch: watch.follow, log: log,
+		grown: true, // by starting
+		node:  o.NodeName, version: version, report: status.set, watch: watch.follow, log: log,
 		pollEvery: o.PollInterval, canaryEvery: o.CanaryInterval,
 		observer: &observer{
 			host: host, kubelet: kubelet, health: local, log: log, secretEvery: o.SecretInterval,
