@@ -8,6 +8,10 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/test/e2e/stage"
 	"k8s-audit-enabler.io/test/receiver"
 )
@@ -21,6 +25,15 @@ func Idle(ctx context.Context, s *stage.Stage, d time.Duration) ([]Figure, error
 	node := s.Nodes()[0]
 	pid, err := stage.PIDOn(agentProgram, s.Init(node))
 	if err != nil {
+		return nil, err
+	}
+	_, err = s.WaitNode(ctx, node, "is proved to deliver", func(n wire.NodeStatus) bool { // the last thing that an enablement says
+		return n.Phase == wire.PhaseApplied && stage.Condition(n.Conditions, reason.AuditFlowing).Status == metav1.ConditionTrue
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := sleep(ctx, settleTime); err != nil {
 		return nil, err
 	}
 	begin := time.Now()
