@@ -86,8 +86,9 @@ test-e2e: PLATFORMS = $(HOST)
 test-e2e: deps $(HELM) images ## Scenarios on one and three real control planes
 	$(LOCAL) go run -C test ./cmd/lab build
 	$(LOCAL) go run -C test ./cmd/lab build -kubernetes v1.34.3
-	@mkdir -p dist
-	$(LOCAL) go test -C test -count=1 -v -p 1 -timeout $(if $(K8S_AUDIT_ENABLER_TEST_LONG),6h,40m) ./lab/... ./e2e/... 2>&1 | tee dist/e2e.log || { hack/failures.sh dist/e2e.log; exit 1; }
+	@rm -rf dist/diagnoses && mkdir -p dist
+	$(LOCAL) go test -C test -count=1 -v -p 1 -timeout $(if $(K8S_AUDIT_ENABLER_TEST_LONG),6h,40m) ./lab/... ./e2e/... 2>&1 | tee dist/e2e.log || \
+	  { cat dist/diagnoses/* 2>/dev/null; hack/failures.sh dist/e2e.log; exit 1; }
 
 .PHONY: test-long
 test-long: FUZZTIME = 5m

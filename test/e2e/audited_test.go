@@ -87,8 +87,8 @@ func TestAuditedBefore(t *testing.T) {
 	audited := auditedManifest(t, plain, false)
 	t.Run("the user's policy and log are kept, and the webhook is added", func(t *testing.T) {
 		defer s.act(t)()
-		s.rewrite(t, node, audited)
 		begin := time.Now()
+		s.rewrite(t, node, audited)
 		s.ready(t, oneRestart)
 		n, err := s.WaitNode(within(t, decision), node, "says whose policy it is", func(n wire.NodeStatus) bool {
 			c := stage.Condition(n.Conditions, reason.PolicyOurs)
@@ -107,7 +107,11 @@ func TestAuditedBefore(t *testing.T) {
 		if !strings.Contains(text, "--audit-webhook-config-file=") || strings.Contains(text, "--audit-policy-file") || strings.Contains(text, "--audit-log-path") {
 			t.Errorf("added lines, which should hold the webhook and neither policy nor log:\n%s", text)
 		}
-		s.restarts(t, begin, 1)
+		// The user's edit is one restart and ours another, unless the permit is there before the kubelet has seen the edit: then
+		// it takes both at once.
+		if n := s.starts.Count(node, begin); n < 1 || n > 2 {
+			t.Errorf("the apiserver was started %d times, want once for the user's edit and once for ours, or once for both", n)
+		}
 	})
 	t.Run("what the user's policy logs arrives, and is still in the user's log", func(t *testing.T) {
 		defer s.act(t)()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +23,8 @@ const (
 	delivery = 30 * time.Second
 	// decision is what the coordinator takes to see a change and say what it means.
 	decision = 45 * time.Second
+	// diagnoses is where acts that failed leave what the parts were doing.
+	diagnoses = "../../dist/diagnoses"
 )
 
 // scene is a stage on which a test acts; what goes wrong ends the test.
@@ -75,8 +78,9 @@ func play(t *testing.T, o stage.Options) *scene {
 	return &scene{Stage: s, starts: starts}
 }
 
-// act begins a sub-test of a scene; the function that it returns is deferred. An act that failed shows what the parts were
-// doing, and those after it are skipped: they would stand on it.
+// act begins a sub-test of a scene; the function that it returns is deferred. Of an act that failed, what the parts were doing
+// goes into a file, so that in the log the failure stays next to the act's name; the acts after it are skipped: they would
+// stand on it.
 func (s *scene) act(t *testing.T) (end func()) {
 	t.Helper()
 	if s.failed {
@@ -88,7 +92,16 @@ func (s *scene) act(t *testing.T) (end func()) {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()
-		t.Log(s.Diagnose(ctx))
+		if err := os.MkdirAll(diagnoses, 0o755); err != nil {
+			t.Errorf("keep what the parts were doing: %v", err)
+			return
+		}
+		path := filepath.Join(diagnoses, strings.NewReplacer("/", "-", "'", "").Replace(t.Name())+".txt")
+		if err := os.WriteFile(path, []byte(t.Name()+s.Diagnose(ctx)), 0o600); err != nil {
+			t.Errorf("keep what the parts were doing: %v", err)
+			return
+		}
+		t.Logf("what the parts were doing: %s", path)
 	}
 }
 
