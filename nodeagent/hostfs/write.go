@@ -166,7 +166,7 @@ func (f *FS) writeAll(fd int, data []byte) error {
 	for rest := data; len(rest) > 0; {
 		n, err := f.ops.Write(fd, rest)
 		if err != nil {
-			return fmt.Errorf("write temporary file: %w", err)
+			return fmt.Errorf("write content: %w", err)
 		}
 		if n <= 0 {
 			return io.ErrShortWrite
