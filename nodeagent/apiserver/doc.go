@@ -1,5 +1,5 @@
-// Package apiserver reads and edits what a kube-apiserver is started with: its static-pod manifest, its argument list
-// and the kubelet's configuration that says where the manifest is.
+// Package apiserver reads and edits what a kube-apiserver is started with: its static-pod manifest, its argument list, a
+// configuration file of its distribution, and the kubelet's configuration that says where the manifest is.
 //
 // The manifest is the one file that can take a control plane down, and it belongs to somebody else: to kubeadm, to kops,
 // to an administrator with comments in it. So nothing here decodes and encodes it again. [Edit] computes byte splices at
@@ -8,8 +8,9 @@
 // Comments, order, unknown fields, blank lines, line ends and quoting survive because they are never touched.
 //
 // [Revert] is the inverse: byte for byte the original when nobody else edited the file, and otherwise the current file
-// without what [Edit] had put in. [Decide] says, flag by flag, what may be done with audit settings that are already
-// there. All of it is pure: bytes in, bytes and reasons out.
+// without what [Edit] had put in. [EditSettings] and [RevertSettings] do the same for single values of a configuration
+// file. [Decide] says, flag by flag, what may be done with audit settings that are already there. All of it is pure: bytes
+// in, bytes and reasons out.
 package apiserver
 
 import (

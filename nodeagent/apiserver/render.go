@@ -12,7 +12,7 @@ import (
 // field is an entry of a mapping to write.
 type field struct {
 	key   string
-	value any // string, bool, []field, or []any of those
+	value any // string, bool, json.Number, nil, []field, or []any of those
 }
 
 // plainBlock and plainFlow are strings that every YAML reader takes for the string they are: a flag or a path, without
@@ -20,8 +20,8 @@ type field struct {
 var (
 	plainBlock = regexp.MustCompile(`^(--[A-Za-z]|/)([A-Za-z0-9._/=,@%+:-]*[A-Za-z0-9._/=,@%+-])?$`)
 	plainFlow  = regexp.MustCompile(`^(--[A-Za-z]|/)[A-Za-z0-9._/=-]*$`)
-	plainKey   = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9.-]*/[A-Za-z0-9._-]+|[a-z]+[A-Z][A-Za-z]*|name|path|type|volumes|annotations)$`)
-	plainWord  = regexp.MustCompile(`^(k8s-audit(-[a-z0-9-]+)?|Directory|DirectoryOrCreate|File|FileOrCreate)$`)
+	plainKey   = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9.-]*/[A-Za-z0-9._-]+|[a-z]+[A-Z][A-Za-z]*|name|path|type|volumes|annotations|enabled|audit(-[a-z]+)+)$`)
+	plainWord  = regexp.MustCompile(`^(k8s-audit(-[a-z0-9-]+)?|Directory|DirectoryOrCreate|File|FileOrCreate|batch|json)$`)
 )
 
 // quote writes a string on one line in a style, or in double quotes where the style cannot hold it.
@@ -69,6 +69,10 @@ func renderFlow(v any, style yaml.Style) string {
 			return "true"
 		}
 		return "false"
+	case json.Number:
+		return v.String()
+	case nil:
+		return "null"
 	case []field:
 		parts := make([]string, len(v))
 		for i, f := range v {
