@@ -29,7 +29,9 @@ type Batch struct {
 	Position any
 }
 
-func newBatch(l Limits) *Batch { return &Batch{limits: l, body: append([]byte(nil), event.ListHead...)} }
+func newBatch(l Limits) *Batch {
+	return &Batch{limits: l, body: append([]byte(nil), event.ListHead...)}
+}
 
 // reset empties a batch. A body that one huge event has made large is let go.
 func (b *Batch) reset() {
@@ -73,7 +75,7 @@ func (b *Batch) event(i int) []byte {
 // list is an EventList of a part of the events: the whole batch without a copy.
 func (b *Batch) list(from, to int) []byte {
 	if from == 0 && to == len(b.ends) {
-		whole := append(b.body, event.ListTail...) //nolint:gocritic // the tail stays behind the body's end
+		whole := append(b.body, event.ListTail...) // the tail stays behind the body's end
 		b.body = whole[:len(b.body)]
 		return whole
 	}

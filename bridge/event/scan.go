@@ -65,18 +65,18 @@ func (s *scanner) value() bool {
 	if s.at >= len(s.data) {
 		return false
 	}
-	switch c := s.data[s.at]; {
-	case c == '"':
+	switch s.data[s.at] {
+	case '"':
 		return s.str()
-	case c == '{':
+	case '{':
 		return s.object()
-	case c == '[':
+	case '[':
 		return s.array()
-	case c == 't':
+	case 't':
 		return s.word("true")
-	case c == 'f':
+	case 'f':
 		return s.word("false")
-	case c == 'n':
+	case 'n':
 		return s.word("null")
 	default:
 		return s.number()
@@ -274,4 +274,3 @@ func (s *scanner) digits() bool {
 	}
 	return s.at > from
 }
-

@@ -44,7 +44,7 @@ const (
 )
 
 // Refusal is an answer that is not 2xx.
-type Refusal struct {
+type Refusal struct { //nolint:errname // it is an answer, which one may get without an error
 	Status int
 	// RetryAfter is what the sink asked for, or zero.
 	RetryAfter time.Duration
