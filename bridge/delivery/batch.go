@@ -33,8 +33,11 @@ func newBatch(l Limits) *Batch {
 	return &Batch{limits: l, body: append([]byte(nil), event.ListHead...)}
 }
 
-// reset empties a batch. A body that one huge event has made large is let go.
-func (b *Batch) reset() {
+// NewBatch is an empty batch, for who delivers without a [Pipe].
+func (d *Delivery) NewBatch() *Batch { return newBatch(d.o.Limits) }
+
+// Reset empties a batch. A body that one huge event has made large is let go.
+func (b *Batch) Reset() {
 	if cap(b.body) > 4*b.limits.Bytes {
 		b.body = append([]byte(nil), event.ListHead...)
 	}

@@ -29,7 +29,7 @@ func (p *Pipe) Run(ctx context.Context) error {
 				return err
 			}
 			p.settled(b)
-			b.reset()
+			b.Reset()
 			p.free <- b
 		}
 	}

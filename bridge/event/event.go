@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"time"
@@ -27,8 +28,9 @@ type Event struct {
 	apiVersion, kind, level, auditID, stage, stamp span
 }
 
-// Scan finds an event in bytes, which it keeps and does not change. Blanks around it, as the end of a line, are left out.
+// Scan finds an event in bytes, which it keeps and does not change. The end of a line behind it is left out.
 func Scan(data []byte) (Event, error) {
+	data = bytes.TrimRight(data, "\r\n")
 	e := Event{}
 	escaped := false
 	s := scanner{data: data}

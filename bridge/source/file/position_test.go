@@ -64,8 +64,8 @@ func TestChoose(t *testing.T) {
 		"the file was cut short":                     {none.at([]byte("CCCC"), 41), []sighting{active}, "active", 0, true},
 		"behind a finished file":                     {none.finished([]byte("AAAA")), all, "newer", 0, false},
 		"clocks went back, and names are out of row": {none.finished([]byte("BBBB")), all, "older", 0, false},
-		"all is read":      {none.finished([]byte("CCCC")), []sighting{active}, "", 0, false},
-		"nothing is there": {none, nil, "", 0, false},
+		"there is nothing that was not read before":  {none.finished([]byte("CCCC")), []sighting{active}, "", 0, false},
+		"there is no file, and there never was one":  {none, nil, "", 0, false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
