@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"k8s.io/apiserver/pkg/apis/audit"
+	apiserver "k8s.io/apiserver/pkg/audit"
 	"k8s.io/apiserver/pkg/audit/policy"
 	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
@@ -41,9 +42,20 @@ type Outcome struct {
 	OmitManagedFields bool
 }
 
+// Evaluator answers for one policy, for many requests.
+type Evaluator struct{ evaluator apiserver.PolicyRuleEvaluator }
+
+// New makes an evaluator. The policy given is not changed.
+func New(p *audit.Policy) Evaluator {
+	return Evaluator{policy.NewPolicyRuleEvaluator(p.DeepCopy())}
+}
+
 // Policy answers for one policy. The policy given is not changed.
-func Policy(p *audit.Policy, r Request) Outcome {
-	config := policy.NewPolicyRuleEvaluator(p.DeepCopy()).EvaluatePolicyRule(r.attributes())
+func Policy(p *audit.Policy, r Request) Outcome { return New(p).Request(r) }
+
+// Request says what is recorded of a request.
+func (e Evaluator) Request(r Request) Outcome {
+	config := e.evaluator.EvaluatePolicyRule(r.attributes())
 	outcome := Outcome{Level: config.Level, OmitManagedFields: config.OmitManagedFields}
 	if config.Level == audit.LevelNone {
 		return outcome
