@@ -116,6 +116,10 @@ const (
 	ManifestNotFound = "ManifestNotFound"
 	// ManifestNotUnderstood: the manifest has a form that cannot be edited safely; the message has the place.
 	ManifestNotUnderstood = "ManifestNotUnderstood"
+	// ServiceNotFound: no systemd of this host runs the service that starts the apiserver, so nobody could restart it after a change.
+	ServiceNotFound = "ServiceNotFound"
+	// SettingsOverridden: a setting of somebody else would replace the whole list that ours are appended to; the message names it.
+	SettingsOverridden = "SettingsOverridden"
 	// WebhookNotOurs: the apiserver already posts to somebody else's webhook, and there can be only one.
 	WebhookNotOurs = "WebhookNotOurs"
 	// PolicyNotOurs: the user's own audit policy was kept.
@@ -152,6 +156,8 @@ const (
 	RehearsalNotPossible = "RehearsalNotPossible"
 	// RehearsalNotRemoved: the rehearsal's manifest or container is still there after its end; its removal is tried again.
 	RehearsalNotRemoved = "RehearsalNotRemoved"
+	// ServiceNotRestarted: the host's service manager did not restart the service that starts the apiserver; taken back, tried again later.
+	ServiceNotRestarted = "ServiceNotRestarted"
 	// RollbackFailed: the old configuration is back in place, but its apiserver is not ready either.
 	RollbackFailed = "RollbackFailed"
 )

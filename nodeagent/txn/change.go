@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ const (
 	KindRevert Kind = "revert"
 )
 
-// Change is a new content for a manifest, with everything that the content needs.
+// Change is a new content for the file that an apiserver is started from, mostly a manifest, with everything that the content needs.
 type Change struct {
 	Kind Kind
 	// Revision is what the new manifest's revision annotation says; empty after a revert.
@@ -51,7 +52,11 @@ type Change struct {
 	Fence int64
 	// Manifest is the file's path on the host.
 	Manifest string
-	// Base is the content that New was made from. If the file holds anything else when it is to be replaced, it is not.
+	// Unit is the service that reads the file when it starts, and that is restarted after each swap; empty where the kubelet acts on
+	// the file by itself.
+	Unit string
+	// Base is the content that New was made from. If the file holds anything else when it is to be replaced, it is not. A nil one of
+	// the two means that there is no file; only a service's file may come and go.
 	Base, New []byte
 	// BaseRevision is what the annotation in Base says, empty where it has none.
 	BaseRevision string
@@ -105,6 +110,12 @@ func (c Change) contained() *Fault {
 	if path.Clean(c.Manifest) != c.Manifest || !path.IsAbs(c.Manifest) || within(c.Manifest, DataDir) || within(c.Manifest, StateDir) {
 		return stray(c.Manifest)
 	}
+	if c.Unit == "" && (c.Base == nil || c.New == nil) {
+		return faultf(reason.PlanInvalid, "the change would make or remove %q, which the kubelet reads", c.Manifest)
+	}
+	if c.Unit != "" && !unitName.MatchString(c.Unit) {
+		return faultf(reason.PlanInvalid, "the change would restart %q, which is no service", c.Unit)
+	}
 	if c.Dir != "" && (path.Dir(c.Dir) != DataDir || !revisionDir.MatchString(path.Base(c.Dir))) {
 		return stray(c.Dir)
 	}
@@ -115,6 +126,9 @@ func (c Change) contained() *Fault {
 	}
 	return nil
 }
+
+// unitName is that of a service.
+var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.@\\-]+\.service$`)
 
 func within(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
 
@@ -127,7 +141,7 @@ func (c Change) entry() *Entry {
 	return &Entry{
 		Notes: notes,
 		State: StatePrepared, Kind: c.Kind, Revision: c.Revision, PlanRevision: c.PlanRevision, BaseRevision: c.BaseRevision,
-		Fence: c.Fence, Manifest: c.Manifest, BaseHash: Hash(c.Base), NewHash: Hash(c.New), Dir: c.Dir, Record: c.Record,
+		Fence: c.Fence, Manifest: c.Manifest, BaseHash: contentHash(c.Base), NewHash: contentHash(c.New), Dir: c.Dir, Unit: c.Unit, Record: c.Record,
 		Effects: c.Effects, Files: c.fileHashes(), ReadyTimeout: c.ReadyTimeout, Drain: c.Drain,
 	}
 }
@@ -156,6 +170,14 @@ type Effects struct {
 	Version string `json:"version,omitempty"`
 	// Foreign are the audit flags beside ours, as --name=value.
 	Foreign []string `json:"foreign,omitempty"`
+}
+
+// contentHash is the name of a file's content, empty where there is no file.
+func contentHash(data []byte) string {
+	if data == nil {
+		return ""
+	}
+	return Hash(data)
 }
 
 // Hash is the name of a content.

@@ -66,6 +66,27 @@ var scenarios = map[string]scenario{
 		prepare: func(w *world) { w.do(w.change()); w.write(theirs); w.behaves[repaired] = crashes },
 		change:  (*world).repair, old: theirs, new: theirs, repair: true,
 	},
+	"enabling a service": {prepare: func(w *world) { w.serve(true) }, change: (*world).change, old: "", new: content(testRevision)},
+	"enabling a service that shows what it runs": {
+		prepare: func(w *world) { w.serve(false) }, change: (*world).change, old: "", new: content(testRevision),
+	},
+	"changing a service": {
+		prepare: func(w *world) { w.serve(true); w.do(w.change()) }, change: (*world).next, old: content(testRevision), new: content(nextRevision),
+	},
+	"reverting a service": {
+		prepare: func(w *world) { w.serve(true); w.do(w.change()) }, change: (*world).revert, old: content(testRevision), new: "",
+	},
+	"rolling a service back": {
+		prepare: func(w *world) { w.serve(true); w.behaves[content(testRevision)] = crashes }, change: (*world).change, old: "", new: "",
+	},
+	"rolling a service back to a revision of ours": {
+		prepare: func(w *world) { w.serve(false); w.do(w.change()); w.behaves[content(nextRevision)] = crashes },
+		change:  (*world).next, old: content(testRevision), new: content(testRevision),
+	},
+	"repairing what a service reads": {
+		prepare: func(w *world) { w.serve(true); w.do(w.change()); w.write(theirs) },
+		change:  (*world).repair, old: theirs, new: repaired, repair: true,
+	},
 }
 
 func TestDyingAtAnyStepEndsOnTheOldOrTheNew(t *testing.T) {
@@ -156,7 +177,10 @@ func (w *world) settled(what, before, after string) {
 	if j.Live != nil && (!strings.HasPrefix(got, content(j.Live.Revision)) || !j.Live.FilesIntact(hostfs.New(w.root))) {
 		w.t.Errorf("%s: manifest %q, but the journal says that %q is live, files intact: %v", what, got, j.Live.Revision, j.Live.FilesIntact(w.fs))
 	}
-	if j.Live == nil && got != content("") {
+	if runs := w.instances[len(w.instances)-1].content; w.unit != "" && got != theirs && runs != got {
+		w.t.Errorf("%s: the apiserver runs with %q, and the file says %q", what, runs, got)
+	}
+	if j.Live == nil && got != w.original {
 		w.t.Errorf("%s: manifest %q, but nothing is live in the journal", what, got)
 	}
 	for range 100 {

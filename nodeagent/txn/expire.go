@@ -40,7 +40,7 @@ func (r *Runner) Expire(ctx context.Context, crashed *Instance) (Outcome, error)
 	}
 	fault := faultf(reason.NotCommitted, "the agent that made the change did not return to complete it")
 	if crashed != nil {
-		fault = r.crashed(ctx, expectation{}, *crashed)
+		fault = r.crashed(ctx, expectation{unit: e.Unit}, *crashed)
 	}
 	return r.rollBack(ctx, j, fault)
 }

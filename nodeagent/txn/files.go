@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 )
 
@@ -18,6 +20,24 @@ const keptBackups = 5
 
 // revisionDir recognises the names of our own directories in [DataDir], where other tools have kept files as well.
 var revisionDir = regexp.MustCompile(`^r[0-9a-f]{12}(-[0-9a-f]{8})?$`)
+
+// entry is the journal's of a change on this host.
+func (r *Runner) entry(j *Journal, c Change) *Entry {
+	e := c.entry()
+	e.MadeDir = j.Live != nil && j.Live.MadeDir
+	if _, err := r.Host.Lstat(path.Dir(c.Manifest)); c.Unit != "" && errors.Is(err, fs.ErrNotExist) {
+		e.MadeDir = true
+	}
+	return e
+}
+
+// makeDir makes the directory that the file will be in, where there is none.
+func (r *Runner) makeDir(e *Entry) error {
+	if !e.MadeDir {
+		return nil
+	}
+	return r.Host.MkdirAll(path.Dir(e.Manifest), 0o755)
+}
 
 // writeFiles makes everything durable that the new manifest refers to, and the backup of the old one.
 func (r *Runner) writeFiles(c Change) error {
@@ -64,6 +84,9 @@ func (r *Runner) ownedDir(name string, owner *hostfs.Owner) error {
 
 // backup keeps the manifest outside its directory, with its attributes, so that a rename alone can bring it back.
 func (r *Runner) backup(c Change) error {
+	if c.Base == nil {
+		return nil
+	}
 	if err := r.Host.MkdirAll(backupDir, 0o700); err != nil {
 		return err
 	}
@@ -71,18 +94,42 @@ func (r *Runner) backup(c Change) error {
 	if err != nil {
 		return err
 	}
-	return r.Host.WriteFileAtomic(backupPath(Hash(c.Base)), c.Base, opts)
+	return r.Host.WriteFileAtomic(backupPath(contentHash(c.Base)), c.Base, opts)
 }
 
 func backupPath(hash string) string { return path.Join(backupDir, hash) }
 
-// swap replaces the manifest and keeps its attributes. A rename that is done but not known to be durable counts as done.
-func (r *Runner) swap(manifest string, data []byte) error {
+// swap puts a content in place of what is there; of a service's file either may be nothing.
+func (r *Runner) swap(e *Entry, data []byte) error {
+	if e.Unit == "" {
+		return r.replace(e.Manifest, data)
+	}
+	if data == nil {
+		return r.takeAway(e.Manifest)
+	}
+	_, err := r.Host.Lstat(e.Manifest)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return r.replace(e.Manifest, data)
+	}
+	opts := hostfs.WriteOptions{Mode: 0o600}
+	if was, err := r.Host.PreserveFrom(backupPath(Hash(data))); err == nil { // it was there before
+		opts = was
+	}
+	return r.write(e.Manifest, data, opts)
+}
+
+// replace swaps the manifest and keeps its attributes.
+func (r *Runner) replace(manifest string, data []byte) error {
 	opts, err := r.Host.PreserveFrom(manifest)
 	if err != nil {
 		return err
 	}
-	err = r.Host.WriteFileAtomic(manifest, data, opts)
+	return r.write(manifest, data, opts)
+}
+
+// write counts a rename that is done but not known to be durable as done.
+func (r *Runner) write(manifest string, data []byte, opts hostfs.WriteOptions) error {
+	err := r.Host.WriteFileAtomic(manifest, data, opts)
 	if errors.Is(err, hostfs.ErrNotDurable) {
 		r.Log.Warn("Manifest swapped, but not confirmed durable", "error", err)
 		return nil
@@ -90,8 +137,35 @@ func (r *Runner) swap(manifest string, data []byte) error {
 	return err
 }
 
+// takeAway removes a file. One that is gone, but not known to be for good, counts as removed.
+func (r *Runner) takeAway(name string) error {
+	err := r.Host.Remove(name)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, look := r.Host.Lstat(name); errors.Is(look, fs.ErrNotExist) {
+		r.Log.Warn("File removed, but not confirmed durable", "error", err)
+		return nil
+	}
+	return err
+}
+
+// unmakeDir removes the file's directory if it is ours, and nobody else has put anything into it, and nothing of ours is live.
+func (r *Runner) unmakeDir(j *Journal, e *Entry) {
+	if !e.MadeDir || j.Live != nil {
+		return
+	}
+	err := r.Host.Remove(path.Dir(e.Manifest))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTEMPTY) {
+		r.Log.Warn("Directory of ours not removed", "error", err)
+	}
+}
+
 // restore puts the backup back: as a copy, or, where there is no space for one, by moving the backup itself.
 func (r *Runner) restore(e *Entry) error {
+	if e.BaseHash == "" {
+		return r.takeAway(e.Manifest)
+	}
 	data, err := r.Host.ReadFile(backupPath(e.BaseHash), maxManifest)
 	if err != nil {
 		return fmt.Errorf("read backup: %w", err)
@@ -99,7 +173,7 @@ func (r *Runner) restore(e *Entry) error {
 	if Hash(data) != e.BaseHash {
 		return fmt.Errorf("read backup %q: its content is not what was saved", backupPath(e.BaseHash))
 	}
-	copyErr := r.swap(e.Manifest, data)
+	copyErr := r.swap(e, data)
 	if copyErr == nil {
 		return nil
 	}
@@ -159,7 +233,7 @@ func (r *Runner) tidy(j *Journal) {
 		}
 	}
 	if j.Last != nil {
-		if _, err := r.Host.RemoveTemps(j.Last.Manifest); err != nil {
+		if _, err := r.Host.RemoveTemps(j.Last.Manifest); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.Log.Warn("Temporary files not removed", "error", err)
 		}
 	}

@@ -73,8 +73,14 @@ type Entry struct {
 	BaseRevision string          `json:"baseRevision,omitempty"`
 	Fence        int64           `json:"fence"`
 	Manifest     string          `json:"manifest"`
-	BaseHash     string          `json:"baseHash"`
-	NewHash      string          `json:"newHash"`
+	// BaseHash and NewHash are empty where there is no file.
+	BaseHash string `json:"baseHash"`
+	NewHash  string `json:"newHash"`
+	// Unit is the change's. Restarting: it may have been restarted since the swap.
+	Unit       string `json:"unit,omitempty"`
+	Restarting bool   `json:"restarting,omitempty"`
+	// MadeDir: the file's directory is ours, and goes with the file if it is empty then.
+	MadeDir bool `json:"madeDir,omitempty"`
 	Dir          string          `json:"dir,omitempty"`
 	Record       json.RawMessage `json:"record,omitempty"`
 	Effects      Effects         `json:"effects"`
@@ -124,6 +130,9 @@ type Live struct {
 	PlanRevision string          `json:"planRevision"`
 	Manifest     string          `json:"manifest"`
 	ManifestHash string          `json:"manifestHash"`
+	// Unit and MadeDir are those of the entry.
+	Unit    string `json:"unit,omitempty"`
+	MadeDir bool   `json:"madeDir,omitempty"`
 	Dir          string          `json:"dir"`
 	PreviousDir  string          `json:"previousDir,omitempty"`
 	Record       json.RawMessage `json:"record,omitempty"`

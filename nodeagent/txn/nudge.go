@@ -66,7 +66,7 @@ func (r *Runner) nudge(ctx context.Context, what nudge, e expectation, s sightin
 		err = r.rewrite(e)
 	case nudgeDrain, nudgeStop:
 		for _, i := range s.others {
-			if stop := r.Runtime.Stop(ctx, i); stop != nil {
+			if stop := r.RuntimeOf(e.unit).Stop(ctx, i); stop != nil {
 				err = stop
 			}
 		}
@@ -90,5 +90,5 @@ func (r *Runner) rewrite(e expectation) error {
 	if Hash(data) != e.hash {
 		return nil // somebody else's; the transaction finds that out at its end
 	}
-	return r.swap(e.manifest, data)
+	return r.replace(e.manifest, data)
 }

@@ -95,12 +95,13 @@ func (r *Runner) Adopt(ctx context.Context, c Change) (Outcome, error) {
 		return aborted(faultf(reason.HostNotWritable, "%v", err)), nil
 	}
 	live := &Live{
-		Revision: c.Revision, PlanRevision: c.PlanRevision, Manifest: c.Manifest, ManifestHash: Hash(c.New), Dir: c.Dir,
+		Revision: c.Revision, PlanRevision: c.PlanRevision, Manifest: c.Manifest, ManifestHash: contentHash(c.New), Unit: c.Unit, Dir: c.Dir,
 		Record: c.Record, Effects: c.Effects, Files: c.fileHashes(), Since: time.Now().UTC(),
 	}
 	if j.Live != nil && j.Live.Revision == c.Revision { // its record leads back to the original
 		live.Record, live.PreviousDir, live.Since = j.Live.Record, j.Live.PreviousDir, j.Live.Since
 	}
+	live.MadeDir = j.Live != nil && j.Live.MadeDir
 	j.Live, j.Failed, j.Strays = live, nil, nil
 	if err := j.save(r.Host); err != nil {
 		return aborted(faultf(reason.HostNotWritable, "%v", err)), nil

@@ -41,7 +41,7 @@ func (r *Runner) Repair(ctx context.Context, c Change) (Outcome, error) {
 		return aborted(fault), nil
 	}
 	c.Fence = j.Fence
-	j.Open = c.entry()
+	j.Open = r.entry(j, c)
 	if fault := r.prepareRepair(ctx, j, c); fault != nil {
 		return r.abort(ctx, j, fault), nil
 	}
@@ -56,7 +56,7 @@ func (r *Runner) prepareRepair(ctx context.Context, j *Journal, c Change) *Fault
 	}
 	looked := make(chan look, 1)
 	go func() { // the runtime takes its time, and so does the disk
-		instances, err := r.Runtime.Instances(ctx)
+		instances, err := r.RuntimeOf(c.Unit).Instances(ctx)
 		looked <- look{instances, err}
 	}()
 	err := r.writeMissing(j, c)
@@ -107,6 +107,9 @@ func (r *Runner) guardSoon(ctx context.Context, c Change) *Fault {
 
 // writeMissing leaves the live revision's files alone where they are intact.
 func (r *Runner) writeMissing(j *Journal, c Change) error {
+	if err := r.makeDir(j.Open); err != nil {
+		return err
+	}
 	if j.Live.FilesIntact(r.Host) && j.Live.holds(c) {
 		return r.backup(c)
 	}
@@ -125,7 +128,7 @@ func (l *Live) holds(c Change) bool {
 
 // swapAndSettle is the end of every change: the manifest is replaced, and the new apiserver judged.
 func (r *Runner) swapAndSettle(ctx context.Context, j *Journal, c Change) (Outcome, error) {
-	if err := r.swap(c.Manifest, c.New); err != nil {
+	if err := r.swap(j.Open, c.New); err != nil {
 		return r.abort(ctx, j, faultf(reason.HostNotWritable, "%v", err)), nil
 	}
 	swapped := time.Now()

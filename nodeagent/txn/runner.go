@@ -24,6 +24,8 @@ type Instance struct {
 	Exits int
 	// LogPath is the log of its newest container, as a path on the host.
 	LogPath string
+	// Opaque: nobody can see what file it was made from, so that Revision says nothing, and only its ID tells it from others.
+	Opaque bool
 }
 
 // Runtime says which apiservers run on this node, whether or not the API answers.
@@ -58,6 +60,8 @@ type Runner struct {
 	Rehearsal Rehearsal
 	Handover  Handover
 	Kubelet   Kubelet
+	// Services may be nil where no change is about one.
+	Services Services
 	// Explain finds the reason in the last log lines of an apiserver that has exited; empty where they tell none.
 	Explain func(lines []string) string
 	// BootID names the host's current boot; empty where it cannot be known.
@@ -164,14 +168,14 @@ func aborted(f *Fault) Outcome { return Outcome{Result: ResultAborted, Fault: f}
 // begin journals the change, writes its files and swaps the manifest.
 func (r *Runner) begin(ctx context.Context, j *Journal, c Change) (Outcome, error) {
 	j.Fence = c.Fence
-	j.Open = c.entry()
+	j.Open = r.entry(j, c)
 	if err := r.advance(j, StatePrepared); err != nil {
 		return r.abort(ctx, j, faultf(reason.HostNotWritable, "%v", err)), nil
 	}
-	if err := r.writeFiles(c); err != nil {
+	if err := errors.Join(r.makeDir(j.Open), r.writeFiles(c)); err != nil {
 		return r.abort(ctx, j, faultf(reason.HostNotWritable, "%v", err)), nil
 	}
-	before, err := r.Runtime.Instances(ctx)
+	before, err := r.RuntimeOf(c.Unit).Instances(ctx)
 	if err != nil {
 		return r.abort(ctx, j, faultf(reason.ApiserverUnhealthy, "cannot see which apiserver runs on this node: %v", err)), nil
 	}
@@ -242,7 +246,7 @@ func (r *Runner) checkBase(c Change) *Fault {
 	if err != nil {
 		return faultf(reason.ManifestConflict, "%v", err)
 	}
-	if hash != Hash(c.Base) {
+	if hash != contentHash(c.Base) {
 		return faultf(reason.ManifestConflict, "%s was changed by somebody else; their version stays", c.Manifest)
 	}
 	return nil
@@ -266,6 +270,7 @@ func (r *Runner) manifestHash(path string) (string, error) {
 // abort ends a transaction whose manifest was not swapped.
 func (r *Runner) abort(ctx context.Context, j *Journal, f *Fault) Outcome {
 	r.removeDir(j, j.Open.Dir)
+	r.unmakeDir(j, j.Open)
 	j.Open.Fault = f
 	r.end(ctx, j, StateAborted)
 	return aborted(f)

@@ -15,10 +15,14 @@ const minRollbackWait = 2 * time.Minute
 // settle waits for the new apiserver, then commits or rolls back.
 func (r *Runner) settle(ctx context.Context, j *Journal, swapped time.Time) (Outcome, error) {
 	e := j.Open
-	down, fresh, fault, err := r.await(ctx, expectation{
+	want := expectation{
 		revision: e.Revision, notBefore: e.Before, timeout: e.ReadyTimeout, manifest: e.Manifest, hash: e.NewHash,
-		known: e.Before, drain: e.Drain,
-	}, swapped)
+		known: e.Before, drain: e.Drain, unit: e.Unit,
+	}
+	if fault := r.restart(ctx, j, want); fault != nil {
+		return r.rollBack(ctx, j, fault)
+	}
+	down, fresh, fault, err := r.await(ctx, want, swapped)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -45,6 +49,7 @@ func (r *Runner) commit(ctx context.Context, j *Journal) {
 	j.Failed, j.Strays = nil, nil
 	if e.Kind == KindRevert {
 		j.Live = nil
+		r.unmakeDir(j, e)
 		r.end(ctx, j, StateCommitted)
 		r.clear(j)
 		return
@@ -57,7 +62,7 @@ func (r *Runner) commit(ctx context.Context, j *Journal) {
 		}
 	}
 	j.Live = &Live{
-		Revision: e.Revision, PlanRevision: e.PlanRevision, Manifest: e.Manifest, ManifestHash: e.NewHash,
+		Revision: e.Revision, PlanRevision: e.PlanRevision, Manifest: e.Manifest, ManifestHash: e.NewHash, Unit: e.Unit, MadeDir: e.MadeDir,
 		Dir: e.Dir, PreviousDir: previous, Record: e.Record, Effects: e.Effects, Files: e.Files, Notes: e.Notes, Since: time.Now().UTC(),
 	}
 	r.end(ctx, j, StateCommitted)
@@ -91,11 +96,16 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 	e := j.Open
 	want := expectation{
 		revision: e.BaseRevision, timeout: max(e.ReadyTimeout, minRollbackWait), manifest: e.Manifest, hash: e.BaseHash, back: true,
-		known: e.Before, drain: e.Drain,
+		known: e.Before, drain: e.Drain, unit: e.Unit,
 	}
 	if e.BaseRevision == e.Revision {
-		want.notBefore = r.newcomers(ctx, e.Before)
+		want.notBefore = r.newcomers(ctx, e)
 	}
+	passed, err := r.restartOld(ctx, e)
+	if err != nil {
+		return r.stuck(j, fmt.Sprintf("the old file is back, but %v", err)), nil
+	}
+	want.notBefore = append(want.notBefore, passed...)
 	want.patient = !r.redirects(e)
 	down, fresh, late, err := r.await(ctx, want, time.Now())
 	if late != nil && late.Reason != reason.ManifestConflict && r.direct(ctx, e) {
@@ -115,6 +125,7 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 	j.Unavailable += down
 	j.fail(*e.Fault)
 	r.removeDir(j, e.Dir)
+	r.unmakeDir(j, e)
 	fault := e.Fault
 	r.end(ctx, j, StateRolledBack)
 	r.tidy(j)
@@ -123,15 +134,15 @@ func (r *Runner) awaitOld(ctx context.Context, j *Journal) (Outcome, error) {
 }
 
 // newcomers are the incarnations made from the failed manifest, where the annotation cannot tell them from the old ones.
-func (r *Runner) newcomers(ctx context.Context, before []string) []string {
-	instances, err := r.Runtime.Instances(ctx)
+func (r *Runner) newcomers(ctx context.Context, e *Entry) []string {
+	instances, err := r.RuntimeOf(e.Unit).Instances(ctx)
 	if err != nil {
 		return nil
 	}
 	var ids []string
 	for _, i := range instances {
 		known := false
-		for _, b := range before {
+		for _, b := range e.Before {
 			known = known || b == i.ID
 		}
 		if !known {

@@ -34,6 +34,8 @@ type expectation struct {
 	// manifest is the file it is made from, and hash that of its content. Of a manifest that somebody else has replaced, no
 	// apiserver will come.
 	manifest, hash string
+	// unit is the service that starts it, empty for the kubelet.
+	unit string
 	// back: the old apiserver is awaited again.
 	back bool
 	// drain is how long one that should be gone may refuse connections before it is ended; zero for as long as it likes.
@@ -57,7 +59,7 @@ func (e expectation) look(instances []Instance, err error) sighting {
 	s := sighting{err: err}
 	for i, in := range instances {
 		switch {
-		case in.Revision == e.revision && !slices.Contains(e.notBefore, in.ID):
+		case (in.Revision == e.revision || in.Opaque) && !slices.Contains(e.notBefore, in.ID):
 			// Runtimes list the newest first; one that runs counts more than one that has ended.
 			if s.awaited == nil || in.Ready && !s.awaited.Ready {
 				s.awaited = &instances[i]
@@ -128,7 +130,7 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		refused.observe(now, !errors.Is(probeErr, syscall.ECONNREFUSED))
 		if !now.Before(nextLook) {
 			nextLook = now.Add(timing.Look)
-			seen = e.look(r.Runtime.Instances(ctx))
+			seen = e.look(r.RuntimeOf(e.unit).Instances(ctx))
 			if seen.fresh {
 				fresh[seen.awaited.ID] = true
 			}
@@ -151,7 +153,11 @@ func (r *Runner) await(ctx context.Context, e expectation, started time.Time) (t
 		case now.Sub(readyAt) >= timing.Stable && r.probe(ctx, r.Health.Live) == nil:
 			return down.total, len(fresh), nil, nil
 		}
-		if what := done.next(now.Sub(started), seen, probeErr == nil, e.back, e.drained(refused, now)); what != nudgeNone {
+		what := nudgeNone
+		if e.unit == "" { // services do as they are told, and told they have been
+			what = done.next(now.Sub(started), seen, probeErr == nil, e.back, e.drained(refused, now))
+		}
+		if what != nudgeNone {
 			done[what] = true
 			r.nudge(ctx, what, e, seen)
 		}
@@ -213,7 +219,7 @@ func (e expectation) who() string {
 
 func (r *Runner) crashed(ctx context.Context, e expectation, i Instance) *Fault {
 	f := faultf(reason.CrashLooping, "%s has exited %d times", e.who(), i.Exits)
-	f.LogTail = r.tail(ctx, i)
+	f.LogTail = r.tail(ctx, e, i)
 	if r.Explain != nil {
 		f.Reason = cmp.Or(r.Explain(f.LogTail), f.Reason)
 	}
@@ -228,6 +234,8 @@ func (r *Runner) late(ctx context.Context, e expectation, s sighting, probeErr e
 	switch {
 	case s.err != nil:
 		return faultf(reason.NeverStarted, "cannot see after %s whether %s runs: %v", e.timeout, e.who(), s.err)
+	case s.awaited == nil && e.unit != "":
+		return faultf(reason.NeverStarted, "%s has not started %s within %s", e.unit, e.who(), e.timeout)
 	case s.awaited == nil && len(s.others) > 0 && probeErr == nil:
 		return faultf(reason.KubeletDeaf, "the kubelet has not acted on the manifest within %s; the apiserver from before has served all the time", e.timeout)
 	case s.awaited == nil:
@@ -247,12 +255,12 @@ func (r *Runner) late(ctx context.Context, e expectation, s sighting, probeErr e
 	case probeErr != nil:
 		f.Message += ": " + probeErr.Error()
 	}
-	f.LogTail = r.tail(ctx, *s.awaited)
+	f.LogTail = r.tail(ctx, e, *s.awaited)
 	return f
 }
 
-func (r *Runner) tail(ctx context.Context, i Instance) []string {
-	lines, err := r.Runtime.LogTail(ctx, i, tailLines)
+func (r *Runner) tail(ctx context.Context, e expectation, i Instance) []string {
+	lines, err := r.RuntimeOf(e.unit).LogTail(ctx, i, tailLines)
 	if err != nil {
 		r.Log.WarnContext(ctx, "Log of the failed apiserver not read", "error", err)
 	}

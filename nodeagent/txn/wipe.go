@@ -32,9 +32,10 @@ func (r *Runner) Wipe(ctx context.Context) error {
 		return errors.New("remove our state: the journal still says what is ours on this host")
 	}
 	if j.Last != nil { // without it nothing below DataDir was ever ours
-		if _, err := r.Host.RemoveTemps(j.Last.Manifest); err != nil {
+		if _, err := r.Host.RemoveTemps(j.Last.Manifest); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove our state: %w", err)
 		}
+		r.unmakeDir(j, j.Last)
 		r.clear(j)
 	}
 	if r.Watchdog != nil { // a manifest that somebody else has reverted has seen no transaction end

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +39,14 @@ type world struct {
 	root   string
 	fs     *hostfs.FS
 	faults *hostfstest.Faults
+	// file is what is swapped, and original its content before anything of ours: empty where there is no file.
+	file, original string
+	// unit reads the file when it is restarted, which nobody sees where it is opaque; empty: the kubelet does.
+	unit   string
+	opaque bool
+	// restarts counts those of the unit; deaf: its service manager does not answer.
+	restarts int
+	deaf     bool
 	// behaves tells what becomes of a content; others work.
 	behaves map[string]behaviour
 	// startAfter is how long the kubelet takes, readyAfter how long the apiserver.
@@ -66,7 +75,7 @@ type instance struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, root: tempDir(t), behaves: map[string]behaviour{}, startAfter: 12 * time.Second, readyAfter: 3 * time.Second}
+	w := &world{t: t, root: tempDir(t), file: manifestPath, original: content(""), behaves: map[string]behaviour{}, startAfter: 12 * time.Second, readyAfter: 3 * time.Second}
 	w.fs, w.faults = hostfstest.New(w.root)
 	for _, dir := range []string{"/etc/kubernetes/manifests", "/var/lib"} {
 		if err := os.MkdirAll(filepath.Join(w.root, dir), 0o755); err != nil {
@@ -92,14 +101,17 @@ func tempDir(t *testing.T) string {
 // write is somebody else's edit.
 func (w *world) write(text string) {
 	w.t.Helper()
-	if err := os.WriteFile(filepath.Join(w.root, manifestPath), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.root, w.file), []byte(text), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
 func (w *world) manifest() string {
 	w.t.Helper()
-	data, err := os.ReadFile(filepath.Join(w.root, manifestPath))
+	data, err := os.ReadFile(filepath.Join(w.root, w.file))
+	if w.unit != "" && errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -124,6 +136,7 @@ func (w *world) journal() *Journal {
 func (w *world) runner() *Runner {
 	return &Runner{
 		Host: w.fs, Runtime: w, Health: w, BootID: "boot-1", Log: logging.Discard(),
+		Services: w,
 		Progress: func(s State) { w.progress = append(w.progress, s) },
 		Permitted: func(context.Context, Change) (bool, error) {
 			if w.apiAway {
@@ -134,10 +147,42 @@ func (w *world) runner() *Runner {
 	}
 }
 
-// kubelet does what a kubelet does with what is in the file now.
+// serve makes a world whose apiserver is started by a service, from a file that is not there yet.
+func (w *world) serve(opaque bool) {
+	w.t.Helper()
+	w.unit, w.opaque, w.file, w.original = "k3s.service", opaque, "/etc/rancher/k3s/config.yaml.d/90-k8s-audit-enabler.yaml", ""
+	if err := os.MkdirAll(filepath.Join(w.root, "/etc/rancher/k3s"), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+	w.instances[0].content, w.instances[0].Opaque = "", opaque
+}
+
+// Restart implements [Services].
+func (w *world) Restart(context.Context, string) error {
+	if w.deaf {
+		return errors.New("no answer")
+	}
+	w.restarts++
+	old := w.instances[len(w.instances)-1]
+	old.Ready, old.Running = false, false
+	started := &instance{Instance: Instance{ID: fmt.Sprint("process-", len(w.instances)), Opaque: w.opaque}, content: w.manifest(), since: time.Now().Add(time.Second)}
+	if !w.opaque {
+		started.Revision, _, _ = strings.Cut(strings.TrimPrefix(started.content, "revision="), "\n")
+	}
+	w.instances = append(w.instances, started)
+	return nil
+}
+
+// Runtime implements [Services].
+func (w *world) Runtime(string) Runtime { return w }
+
+// kubelet does what a kubelet does with what is in the file now. Of a service it only lets time pass.
 func (w *world) kubelet() *instance {
 	now := w.instances[len(w.instances)-1]
 	text := w.manifest()
+	if w.unit != "" {
+		text = now.content
+	}
 	if text != now.content && w.behaves[text] != ignored {
 		w.lingering = now
 		now = &instance{Instance: Instance{ID: "sandbox-" + string(rune('0'+len(w.instances)))}, content: text, since: time.Now().Add(w.startAfter)}
@@ -203,8 +248,8 @@ const testRevision = "r0123456789ab"
 // change is an enablement of this world.
 func (w *world) change() Change {
 	dir := DataDir + "/" + testRevision
-	return Change{
-		Kind: KindApply, Revision: testRevision, PlanRevision: testRevision, Fence: 1, Manifest: manifestPath,
+	c := Change{
+		Kind: KindApply, Revision: testRevision, PlanRevision: testRevision, Fence: 1, Manifest: w.file, Unit: w.unit,
 		Base: []byte(content("")), New: []byte(content(testRevision)), Dir: dir,
 		Files: []File{
 			{Path: dir + "/audit-policy.yaml", Data: []byte("policy"), Mode: 0o600},
@@ -212,13 +257,31 @@ func (w *world) change() Change {
 		},
 		LogBytes: 20 << 20, Record: []byte(`{"record":true}`), ReadyTimeout: 90 * time.Second,
 	}
+	if w.unit != "" {
+		c.Base = nil
+	}
+	return c
+}
+
+const nextRevision = "rba9876543210"
+
+// next is another revision in place of the one that is live.
+func (w *world) next() Change {
+	c := w.change()
+	c.Revision, c.PlanRevision, c.Fence, c.BaseRevision, c.Dir = nextRevision, nextRevision, 2, testRevision, DataDir+"/"+nextRevision
+	c.Base, c.New, c.Files = []byte(content(testRevision)), []byte(content(nextRevision)), nil
+	return c
 }
 
 func (w *world) revert() Change {
-	return Change{
-		Kind: KindRevert, Fence: 2, Manifest: manifestPath, Base: []byte(content(testRevision)), New: []byte(content("")),
+	c := Change{
+		Kind: KindRevert, Fence: 2, Manifest: w.file, Unit: w.unit, Base: []byte(content(testRevision)), New: []byte(content("")),
 		BaseRevision: testRevision, ReadyTimeout: 90 * time.Second,
 	}
+	if w.unit != "" {
+		c.New = nil
+	}
+	return c
 }
 
 const (

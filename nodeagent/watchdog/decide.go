@@ -76,7 +76,7 @@ func (s Sight) away() time.Duration {
 // crashed is the new apiserver, where it has exited too often.
 func (s Sight) crashed() *txn.Instance {
 	for _, i := range s.Instances {
-		if i.Revision == s.Entry.Revision && !slices.Contains(s.Entry.Before, i.ID) && i.Exits >= maxExits {
+		if (i.Revision == s.Entry.Revision || i.Opaque) && !slices.Contains(s.Entry.Before, i.ID) && i.Exits >= maxExits {
 			return &i
 		}
 	}
