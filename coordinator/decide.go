@@ -95,7 +95,7 @@ func (m *memory) fill(d *draft, w *world, members []detect.Member) *plan.Refusal
 	}
 	d.strategy = strategy
 	if len(members) == 0 {
-		return &plan.Refusal{Reason: reason.NoControlPlaneNodes, Message: "no node has a control-plane role label and a kube-apiserver pod in kube-system"}
+		return &plan.Refusal{Reason: reason.NoControlPlaneNodes, Message: noMembers(d.distribution)}
 	}
 	m.address.Planned(plannedAddress(w))
 	d.address = m.address.Observe(w.now, w.config.Rollout.SinkDebounce.Duration, w.config.Sink, w.found)
@@ -112,10 +112,17 @@ func (m *memory) fill(d *draft, w *world, members []detect.Member) *plan.Refusal
 	return refusal
 }
 
+func noMembers(d detect.Distribution) string {
+	if d.Name == detect.K3s {
+		return "no node of k3s has a control-plane role label; a server without a node (--disable-agent) cannot be reached"
+	}
+	return "no node has a control-plane role label and a kube-apiserver pod in kube-system"
+}
+
 // fillDisabled plans the way back for all nodes, whatever the cluster is recognised as now.
 func (d *draft) fillDisabled(w *world, members []detect.Member) *plan.Refusal {
 	var refusal *plan.Refusal
-	d.strategy = wire.StrategyStaticPod
+	d.strategy = plan.WayOf(d.distribution)
 	d.plans, refusal = d.wayBack(w, members)
 	return refusal
 }
@@ -128,13 +135,30 @@ func (d *draft) wayBack(w *world, members []detect.Member) ([]*wire.Plan, *plan.
 	})
 	config := *w.config
 	config.Enabled = false
-	plans, refusal := plan.Make(plan.Input{Config: &config, Distribution: d.distribution, Strategy: wire.StrategyStaticPod, Namespace: w.namespace, Versions: versions(w, ours)}, ours)
+	plans, refusal := plan.Make(plan.Input{Config: &config, Distribution: d.distribution, Strategy: plan.WayOf(d.distribution), Namespace: w.namespace, Versions: versions(w, ours)}, ours)
 	for _, p := range plans {
 		if before := w.plans[p.Node.Name]; before != nil && before.Distribution != "" {
 			p.Distribution = before.Distribution
+			if refused := asBefore(p, before); refused != nil {
+				return nil, refused
+			}
 		}
 	}
 	return plans, refusal
+}
+
+// asBefore has a node reverted in the way in which it was enabled, whatever the cluster is recognised as now.
+func asBefore(p, before *wire.Plan) *plan.Refusal {
+	if before.Strategy == "" || before.Strategy == p.Strategy {
+		return nil
+	}
+	p.Strategy = before.Strategy
+	revision, err := p.ComputeRevision()
+	if err != nil {
+		return &plan.Refusal{Reason: reason.ConfigInvalid, Message: err.Error()}
+	}
+	p.Revision = revision
+	return nil
 }
 
 // versions are what the plans were made for, of those nodes whose apiserver's pod is not to be seen at the moment. A kubelet
@@ -255,7 +279,14 @@ func hold(w *world, d draft) *rollout.Hold {
 
 // health is the state of a member's apiserver. What a silent kubelet said last is not known to be true.
 func health(m detect.Member) rollout.Health {
-	if len(m.Apiservers) != 1 || m.Node.Silent {
+	switch {
+	case m.Node.Silent:
+		return rollout.Unknown
+	case m.Embedded() && m.Node.Ready:
+		return rollout.Ready
+	case m.Embedded():
+		return rollout.NotReady
+	case len(m.Apiservers) != 1:
 		return rollout.Unknown
 	}
 	return podHealth(m.Apiservers[0])

@@ -196,7 +196,7 @@ func TestReasonsThatKeepEveryNodeUntouched(t *testing.T) {
 		}, reason.BackendUnsupported},
 		"a distribution that is not supported": {func(s *scene) {
 			s.serve("10.96.0.20")
-			s.configure(intent(func(c *wire.Config) { c.Distribution = "k3s" }))
+			s.configure(intent(func(c *wire.Config) { c.Distribution = "talos" }))
 		}, reason.DistributionUnsupported},
 		"another release": {func(s *scene) {
 			n := s.node("cp1")

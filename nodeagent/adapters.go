@@ -37,9 +37,14 @@ func (h *localHealth) follow(manifest []byte) {
 		return
 	}
 	args := m.Args()
+	h.listens(args.BindAddress(), fmt.Sprint(args.SecurePort()))
+}
+
+// listens is told where the apiserver listens.
+func (h *localHealth) listens(bind, port string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	address := health.Address(args.BindAddress(), fmt.Sprint(args.SecurePort()))
+	address := health.Address(bind, port)
 	if h.client != nil && h.config.Address == address {
 		return
 	}

@@ -184,7 +184,7 @@ func (a *agent) round(ctx context.Context) bool {
 	}
 	seen := a.observer.observe(ctx, a.plan, j.Live)
 	seen.struggle = a.struggle
-	if a.watch != nil && seen.refusal == nil {
+	if a.watch != nil && seen.refusal == nil && seen.manifest.Data != nil {
 		a.watch(seen.manifest.Path)
 	}
 	if seen.unsettled != "" {
@@ -228,7 +228,7 @@ func (a *agent) withoutPlan(ctx context.Context, j *txn.Journal) bool {
 	if j.Open == nil && j.Leftover == "" || time.Now().Before(a.retry.notBefore) {
 		return false
 	}
-	a.observer.observe(ctx, nil, j.Live) // where the apiserver listens
+	a.observer.locate(ctx, j) // where the apiserver listens
 	outcome, err := a.runner.Recover(ctx)
 	if ctx.Err() == nil {
 		a.learn(step{action: actRecover}, outcome, err)
@@ -296,6 +296,9 @@ func progress(s step, state txn.State) step {
 	case txn.StateRehearsing, txn.StateRehearsed:
 		return step{phase: wire.PhaseApplying, reason: reason.Rehearsing, message: "the new configuration runs beside the apiserver, which is not touched", change: s.change}
 	case txn.StateSwapped:
+		if s.change != nil && s.change.Unit != "" {
+			return step{phase: wire.PhaseVerifying, reason: reason.AwaitingApiserver, message: s.change.Manifest + " is in place; " + s.change.Unit + " restarts, and its apiserver is awaited", change: s.change}
+		}
 		return step{phase: wire.PhaseVerifying, reason: reason.AwaitingApiserver, message: "the manifest is swapped; the new apiserver is awaited", change: s.change}
 	case txn.StateRollingBack:
 		return step{phase: wire.PhaseVerifying, reason: reason.AwaitingApiserver, message: "the old manifest is put back; its apiserver is awaited", change: s.change}

@@ -51,7 +51,7 @@ func (a *agent) say(s step, seen observation, j *txn.Journal) {
 
 // appliedRevision is the plan revision that the manifest holds.
 func appliedRevision(seen observation, j *txn.Journal) string {
-	if j.Live == nil || seen.refusal == nil && seen.manifest.Path != "" && seen.manifest.Revision() != j.Live.Revision {
+	if j.Live == nil || seen.refusal == nil && seen.manifest.Path != "" && revisionIn(seen.manifest, j.Live) != j.Live.Revision {
 		return ""
 	}
 	return j.Live.PlanRevision

@@ -59,10 +59,14 @@ func decide(p *wire.Plan, seen observation, j *txn.Journal) step {
 	if r := checkMachine(p.Node, seen.machine); r != nil {
 		return refused(r)
 	}
-	if !p.Desired.Enabled {
-		return decideRevert(p, seen, j)
+	by := strategies(p.Strategy)
+	if r := by.owns(j.Live); r != nil {
+		return refused(r)
 	}
-	return decideApply(p, seen, j)
+	if !p.Desired.Enabled {
+		return decideRevert(by, p, seen, j)
+	}
+	return decideApply(by, p, seen, j)
 }
 
 func refused(r *staticpod.Refusal) step {
@@ -75,7 +79,7 @@ func refusal(reason, format string, args ...any) *staticpod.Refusal {
 
 // checkPlan refuses a plan that contradicts itself: its revision is a hash of what it wants.
 func checkPlan(p *wire.Plan) *staticpod.Refusal {
-	if p.Strategy != wire.StrategyStaticPod {
+	if strategies(p.Strategy) == nil {
 		return refusal(reason.PlanInvalid, "the plan asks for strategy %q, which this agent does not know", p.Strategy)
 	}
 	revision, err := p.ComputeRevision()
@@ -122,7 +126,7 @@ func otherByteOrder(uuid string) string {
 	return strings.Join(fields, "-")
 }
 
-func decideApply(p *wire.Plan, seen observation, j *txn.Journal) step {
+func decideApply(by strategy, p *wire.Plan, seen observation, j *txn.Journal) step {
 	if seen.mismatch != nil && j.Live == nil {
 		return refused(seen.mismatch)
 	}
@@ -138,6 +142,9 @@ func decideApply(p *wire.Plan, seen observation, j *txn.Journal) step {
 		revision = j.Live.Revision // what is live may stay
 	}
 	if j.Live != nil && j.Live.Revision == revision && j.Live.ManifestHash == txn.Hash(seen.manifest.Data) && seen.filesIntact {
+		if r := by.overridden(seen); r != nil {
+			return refused(r)
+		}
 		return live(j.Live)
 	}
 	if seen.mismatch != nil {
@@ -161,11 +168,7 @@ func decideApply(p *wire.Plan, seen observation, j *txn.Journal) step {
 		return step{action: actNothing, phase: wire.PhaseRolledBack, reason: f.Reason, message: f.Message + triedAgain(f)}
 	}
 	drifted := j.Live != nil && j.Live.Revision == revision
-	in := staticpod.Input{Manifest: seen.manifest, Plan: p, Credentials: seen.credentials, Version: running, Live: j.Live, Strays: j.Strays}
-	if drifted {
-		in.Repair = staticpod.RepairMark(seen.manifest, j.Live)
-	}
-	change, r := staticpod.Propose(in)
+	change, r := by.propose(p, seen, running, j, drifted)
 	if r != nil {
 		return refused(r)
 	}
@@ -176,7 +179,7 @@ func decideApply(p *wire.Plan, seen observation, j *txn.Journal) step {
 		return step{action: actAdopt, phase: wire.PhaseApplied, reason: reason.Live, message: "the apiserver runs with revision " + revision, change: change}
 	}
 	if drifted {
-		return decideDrift(p, seen, j, change)
+		return decideDrift(by, p, seen, j, change)
 	}
 	return withPermit(p, j, needed(p, j, revision, change))
 }
@@ -241,7 +244,7 @@ func needed(p *wire.Plan, j *txn.Journal, revision string, change *txn.Change) s
 	return s
 }
 
-func decideRevert(p *wire.Plan, seen observation, j *txn.Journal) step {
+func decideRevert(by strategy, p *wire.Plan, seen observation, j *txn.Journal) step {
 	if f := j.Failed; f != nil && f.Revision == "" && !mayRetry(f, p, seen.now) {
 		return step{action: actNothing, phase: wire.PhaseRolledBack, reason: f.Reason, message: "our settings could not be taken out: " + f.Message + triedAgain(f)}
 	}
@@ -253,7 +256,7 @@ func decideRevert(p *wire.Plan, seen observation, j *txn.Journal) step {
 		}
 		return refused(seen.refusal)
 	}
-	change, r := staticpod.ProposeRevert(seen.manifest, p, j.Live, j.Strays...)
+	change, r := by.proposeRevert(p, seen, j)
 	switch {
 	case r != nil:
 		return refused(r)

@@ -41,6 +41,8 @@ type drift struct {
 func classify(live *txn.Live, t staticpod.Traces) drift {
 	e := live.Effects
 	switch {
+	case e.Image == "" && t.Lost != "":
+		return drift{causeUnknown, t.Lost}
 	case e.Image == "":
 		return drift{causeUnknown, "was rewritten by somebody else"}
 	case t.Image != e.Image:
@@ -104,8 +106,8 @@ func whenGone(r *staticpod.Refusal, j *txn.Journal) *staticpod.Refusal {
 }
 
 // decideDrift is what is done about a manifest that somebody else rewrote under the revision that is live.
-func decideDrift(p *wire.Plan, seen observation, j *txn.Journal, change *txn.Change) step {
-	traces, r := staticpod.TracesIn(seen.manifest, j.Live, j.Strays...)
+func decideDrift(by strategy, p *wire.Plan, seen observation, j *txn.Journal, change *txn.Change) step {
+	traces, r := by.traces(seen, j)
 	if r != nil {
 		return refused(r)
 	}

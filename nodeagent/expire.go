@@ -95,9 +95,10 @@ func (w *watch) always(ctx context.Context, name string) error {
 }
 
 type watch struct {
-	runner *txn.Runner
-	log    *slog.Logger
-	close  func()
+	runner   *txn.Runner
+	services serviceManager
+	log      *slog.Logger
+	close    func()
 }
 
 func newWatch(ctx context.Context, host *hostfs.FS, hostRoot string, log *slog.Logger) (*watch, error) {
@@ -111,11 +112,14 @@ func newWatch(ctx context.Context, host *hostfs.FS, hostRoot string, log *slog.L
 		log.WarnContext(ctx, "Kubelet's settings not known", "error", err)
 	}
 	runtimes := cri.New(cri.Config{HostRoot: hostRoot, KubeletEndpoint: kubelet.runtimeEndpoint})
+	units := systemd.New(hostRoot)
 	return &watch{
+		services: units,
 		runner: &txn.Runner{
 			Host: host, Runtime: &runtime{cri: runtimes, proc: proc, host: host, log: log},
 			BootID: bootID, Uptime: uptime, Log: log, Explain: health.ExitReason,
-			Kubelet:  kubeletUnit{proc: proc, host: host, systemd: systemd.New(hostRoot)},
+			Kubelet:  kubeletUnit{proc: proc, host: host, systemd: units},
+			Services: services{systemd: units, cri: runtimes, proc: proc, host: host, log: log},
 			Watchdog: newWatchdog(host, hostRoot, "", kubelet),
 			// It is only ever removed here.
 			Rehearsal: &rehearsal.Stage{Host: host, Runtime: rehearsals{cri: runtimes, host: host}, Log: log},
@@ -143,8 +147,8 @@ func (w *watch) look(ctx context.Context) error {
 	}
 	var crashed *txn.Instance
 	if j.Open != nil {
-		w.runner.Health = w.serving(j.Open.Manifest)
-		instances, err := w.runner.Runtime.Instances(ctx)
+		w.runner.Health = w.serving(ctx, j.Open)
+		instances, err := w.runner.RuntimeOf(j.Open.Unit).Instances(ctx)
 		if err != nil {
 			w.log.WarnContext(ctx, "Container runtime not asked", "error", err)
 		}
@@ -164,8 +168,13 @@ func (w *watch) look(ctx context.Context) error {
 
 // serving is where the apiserver of a manifest listens: the old one and the new one at the same address. Of a manifest that
 // is about to be put back it may be the default.
-func (w *watch) serving(manifest string) watchdog.Serving {
-	data, err := w.runner.Host.ReadFile(manifest, maxSmallFile)
+func (w *watch) serving(ctx context.Context, e *txn.Entry) watchdog.Serving {
+	if e.Unit != "" {
+		seen := observation{}
+		(&observer{host: w.runner.Host, services: w.services, log: w.log}).findFile(ctx, &seen, nil, &txn.Live{Unit: e.Unit})
+		return watchdog.Serving{Address: health.Address(seen.settings.Listen())}
+	}
+	data, err := w.runner.Host.ReadFile(e.Manifest, maxSmallFile)
 	if err != nil {
 		return watchdog.Serving{Address: health.Address("", "")}
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s-audit-enabler.io/nodeagent/distribution"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/kube"
+	"k8s-audit-enabler.io/nodeagent/strategy/dropin"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
@@ -25,7 +26,9 @@ type observation struct {
 	// machine is the host's identity; its Name and UID are left empty.
 	machine wire.NodeIdentity
 	// manifest is the apiserver's; refusal says why there is none.
+	// Of a service it is our file, without data where that is not there, and settings is what else the service reads.
 	manifest staticpod.Manifest
+	settings dropin.Settings
 	refusal  *staticpod.Refusal
 	// mismatch says why this host is not what an enabling plan was made for; nil where nothing speaks against it.
 	mismatch *staticpod.Refusal
@@ -71,6 +74,10 @@ type observer struct {
 	upgrade *upgradeWatch
 	// programs are the command lines of those on the host that own apiservers; nil where nobody looks.
 	programs func() []string
+	// services may be nil, then no plan about one is carried out.
+	services serviceManager
+	// listens is told where an apiserver listens that a service starts.
+	listens func(bind, port string)
 	// secretEvery is how long a Secret that was read is taken for granted.
 	secretEvery time.Duration
 
@@ -105,12 +112,18 @@ func (o *observer) observe(ctx context.Context, p *wire.Plan, live *txn.Live) ob
 	seen := observation{now: time.Now()}
 	seen.machine = machineOf(o.host)
 	var dir string
-	dir, seen.manifest, seen.refusal = o.findManifest(ctx, live)
+	if ofService(p, live) {
+		o.findFile(ctx, &seen, p, live)
+	} else {
+		dir, seen.manifest, seen.refusal = o.findManifest(ctx, live)
+	}
 	if p != nil && p.Desired.Enabled {
 		seen.mismatch = o.confirm(p.Distribution, dir, seen)
 	}
 	if seen.refusal == nil {
-		o.health.follow(seen.manifest.Data)
+		if !ofService(p, live) {
+			o.health.follow(seen.manifest.Data)
+		}
 		if o.upgrade != nil && upgraded(seen.manifest, live) {
 			seen.unsettled = o.upgrade.unsettled(ctx, seen.manifest, seen.now)
 		}
@@ -131,6 +144,9 @@ func (o *observer) observe(ctx context.Context, p *wire.Plan, live *txn.Live) ob
 // where that is not enough to go on.
 func (o *observer) glance(p *wire.Plan, live *txn.Live) (observation, bool) {
 	seen := observation{now: time.Now(), machine: machineOf(o.host)}
+	if live.Unit != "" {
+		return seen, false // nobody restarts a service because a file has changed
+	}
 	seen.manifest, seen.refusal = staticpod.ReadManifest(o.host, live.Manifest)
 	if seen.refusal != nil || txn.Hash(seen.manifest.Data) == live.ManifestHash || knownVersion(seen.manifest, live) == "" {
 		return seen, false

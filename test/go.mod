@@ -3,6 +3,7 @@ module k8s-audit-enabler.io/test
 go 1.26.0
 
 require (
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/google/go-containerregistry v0.22.1
 	k8s-audit-enabler.io v0.0.0-00010101000000-000000000000
 )

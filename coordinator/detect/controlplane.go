@@ -12,8 +12,15 @@ type Member struct {
 	Apiservers []Apiserver
 }
 
-// Version is the version of the member's apiserver by its image's tag, empty where it is not known.
+// Embedded reports whether its apiserver shows no pod because it is part of another process. How that fares, the node's own
+// readiness says: the kubelet is part of it too.
+func (m Member) Embedded() bool { return len(m.Apiservers) == 0 && m.Node.Embeds() }
+
+// Version is the version of the member's apiserver by its image's tag, or of the process that it is part of; empty where it is not known.
 func (m Member) Version() string {
+	if m.Embedded() {
+		return m.Node.KubeletVersion
+	}
 	if len(m.Apiservers) != 1 {
 		return ""
 	}
@@ -22,8 +29,9 @@ func (m Member) Version() string {
 
 // Membership says which nodes form the control plane.
 type Membership struct {
-	// Members have a control-plane role, confirmed by an apiserver pod, in the order of their names. A node that carries our
-	// label or has a plan stays a member while one of the two is there: an apiserver that is down shows no pod for a moment.
+	// Members have a control-plane role, confirmed by an apiserver pod, or by what k3s writes on its nodes, in the order of their
+	// names. A node that carries our label or has a plan stays a member while one of the two is there: an apiserver that is down
+	// shows no pod for a moment.
 	Members []Member
 	// Former carry our label and are no control-plane nodes any more.
 	Former []Node
@@ -41,7 +49,7 @@ func ControlPlane(nodes []Node, apiservers []Apiserver, planned func(name string
 	}
 	for _, n := range nodes {
 		pods := at[n.Name]
-		confirmed := n.HasRole() && len(pods) > 0
+		confirmed := n.HasRole() && (len(pods) > 0 || n.Embeds())
 		kept := (n.IsOurs() || planned(n.Name)) && (n.HasRole() || len(pods) > 0)
 		switch {
 		case confirmed || kept:

@@ -65,6 +65,8 @@ type Node struct {
 	KubeletVersion string
 	Labels         map[string]string
 	Annotations    map[string]string
+	// Ready is what the node's kubelet says of itself.
+	Ready bool
 	// Silent: the control plane has not heard from the node's kubelet, so what is known of its pods is old.
 	Silent bool
 }
@@ -103,6 +105,7 @@ func FromNode(n *corev1.Node) Node {
 		KubeletVersion: n.Status.NodeInfo.KubeletVersion,
 		Labels:         n.Labels,
 		Annotations:    n.Annotations,
+		Ready:          readiness(n.Status.Conditions) == corev1.ConditionTrue,
 		Silent:         readiness(n.Status.Conditions) == corev1.ConditionUnknown,
 	}
 }
@@ -112,6 +115,11 @@ func (n Node) HasRole() bool {
 	_, controlPlane := n.Labels[LabelControlPlane]
 	_, master := n.Labels[LabelMaster]
 	return controlPlane || master
+}
+
+// Embeds reports whether the node is one of k3s, whose apiserver is part of another process and shows no pod.
+func (n Node) Embeds() bool {
+	return strings.Contains(n.KubeletVersion, "+k3s") || annotated("k3s.io/")(n) && !annotated("rke2.io/")(n)
 }
 
 // IsOurs reports whether the node carries the label that brings the node agent there.

@@ -197,14 +197,25 @@ func TestDisabledAsksForNothingAtAll(t *testing.T) {
 	}
 }
 
+func reasonOf(r *Refusal) string {
+	if r == nil {
+		return ""
+	}
+	return r.Reason
+}
+
 func TestStrategy(t *testing.T) {
 	t.Parallel()
-	supported := map[string]bool{detect.Kubeadm: true, detect.Kind: true, detect.Kubespray: true, detect.ClusterAPI: true, detect.Minikube: true, detect.Kops: true}
+	const pod, dropIn = wire.StrategyStaticPod, wire.StrategyDropIn
+	supported := map[string]wire.Strategy{
+		detect.Kubeadm: pod, detect.Kind: pod, detect.Kubespray: pod, detect.ClusterAPI: pod, detect.Minikube: pod, detect.Kops: pod,
+		detect.RKE2: dropIn, detect.K3s: dropIn,
+	}
 	for _, name := range detect.Known() {
 		for _, backend := range []string{BackendAuto, BackendWebhook, BackendDynamic, BackendForward} {
 			strategy, sentence, refusal := Strategy(detect.Distribution{Name: name, Reason: "evidence"}, backend)
 			switch {
-			case !supported[name]:
+			case supported[name] == "":
 				if refusal == nil || refusal.Reason != reason.DistributionUnsupported || !strings.Contains(refusal.Message, "evidence") || strategy != "" {
 					t.Errorf("%s: %q, %v, want DistributionUnsupported", name, strategy, refusal)
 				}
@@ -212,9 +223,15 @@ func TestStrategy(t *testing.T) {
 				if refusal == nil || refusal.Reason != reason.BackendUnsupported {
 					t.Errorf("%s with %s: %v, want BackendUnsupported", name, backend, refusal)
 				}
-			case refusal != nil || strategy != wire.StrategyStaticPod || sentence == "":
-				t.Errorf("%s with %s: %q, %q, %v, want the static pod", name, backend, strategy, sentence, refusal)
+			case refusal != nil || strategy != supported[name] || sentence == "":
+				t.Errorf("%s with %s: %q, %q, %v, want %s", name, backend, strategy, sentence, refusal, supported[name])
 			}
+		}
+	}
+	for version, want := range map[string]string{"v1.20.15+k3s1": reason.DistributionUnsupported, "v1.21.0+k3s1": "", "": ""} {
+		_, _, refusal := Strategy(detect.Distribution{Name: detect.K3s, KubernetesVersion: version}, BackendAuto)
+		if got := reasonOf(refusal); got != want {
+			t.Errorf("k3s %q: %q, want %q", version, got, want)
 		}
 	}
 	if _, _, refusal := Strategy(detect.Distribution{Reason: "nothing fits"}, BackendAuto); refusal == nil || refusal.Reason != reason.DistributionUnknown {

@@ -3,6 +3,8 @@ package plan
 import (
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/util/version"
+
 	"k8s-audit-enabler.io/coordinator/detect"
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
@@ -15,17 +17,36 @@ func Strategy(d detect.Distribution, backend string) (wire.Strategy, string, *Re
 	case "":
 		return "", "", &Refusal{Reason: reason.DistributionUnknown, Message: d.Reason + "; set distribution in the values if it is one of the supported ones"}
 	case detect.Kubeadm, detect.Kind, detect.Kubespray, detect.ClusterAPI, detect.Minikube, detect.Kops:
+	case detect.RKE2, detect.K3s:
+		if v, err := version.ParseGeneric(d.KubernetesVersion); err == nil && v.Major() == 1 && v.Minor() < oldestDropIn {
+			return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf(
+				"this is %s %s (%s), which reads no config.yaml.d: upgrade it to 1.%d or later, or write the audit flags into its config.yaml yourself", d.Name, v, d.Reason, oldestDropIn)}
+		}
 	default:
 		return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf("this is %s (%s): %s", d.Name, d.Reason, advice(d.Name))}
 	}
 	switch backend {
 	case BackendAuto, BackendWebhook:
+		if WayOf(d) == wire.StrategyDropIn {
+			return wire.StrategyDropIn, fmt.Sprintf("the service of %s starts kube-apiserver with what its config.yaml.d says", d.Name), nil
+		}
 		return wire.StrategyStaticPod, fmt.Sprintf("%s runs kube-apiserver as a static pod that the kubelet restarts when its manifest changes", d.Name), nil
 	case BackendDynamic:
 		return "", "", &Refusal{Reason: reason.BackendUnsupported, Message: "backend dynamic needs AuditSink objects, which this version does not make; write auto or webhook"}
 	default:
 		return "", "", &Refusal{Reason: reason.BackendUnsupported, Message: fmt.Sprintf("backend %s does not exist for %s; write auto or webhook", backend, d.Name)}
 	}
+}
+
+// oldestDropIn is the first minor version of Kubernetes 1.x whose RKE2 and k3s read config.yaml.d and append to lists.
+const oldestDropIn = 21
+
+// WayOf is how a distribution's apiservers are configured, or were where nothing is recognised any more.
+func WayOf(d detect.Distribution) wire.Strategy {
+	if d.Name == detect.RKE2 || d.Name == detect.K3s {
+		return wire.StrategyDropIn
+	}
+	return wire.StrategyStaticPod
 }
 
 // advice says what to do where apiservers are not configured from here.
@@ -39,8 +60,6 @@ func advice(name string) string {
 		return "the control plane runs in the seed cluster; set the audit policy in the Shoot resource"
 	case detect.SelfHosted:
 		return "the apiserver is an ordinary pod; add the audit flags to the workload that makes it"
-	case detect.RKE2, detect.K3s:
-		return "its service writes the apiserver's arguments at every start; set kube-apiserver-arg in its config.yaml.d"
 	case detect.MicroK8s:
 		return "the apiserver reads its flags from args/kube-apiserver of the snap; add the audit flags there"
 	case detect.K0s:

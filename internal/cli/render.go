@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,16 @@ func renderers() []renderer {
 			"minikube", "Print commands that write the files and start minikube with the flags",
 			"  kubectl audit-enabler render minikube --sink=http://10.96.0.20:7765/k8s_audit --kubernetes-version=1.34.4 | sh",
 			render.Minikube,
+		},
+		{
+			"rke2", "Print a file for config.yaml.d of RKE2's servers, and write the files that it needs",
+			"  kubectl audit-enabler render rke2 --sink=http://10.43.0.20:7765/k8s_audit --kubernetes-version=1.34 --files=audit > 90-audit.yaml",
+			render.RKE2,
+		},
+		{
+			"k3s", "Print a file for config.yaml.d of k3s' servers, and write the files that it needs",
+			"  kubectl audit-enabler render k3s --sink=http://10.43.0.20:7765/k8s_audit --kubernetes-version=1.34 -f config.yaml --files=audit > new.yaml",
+			render.K3s,
 		},
 	}
 }
@@ -96,7 +107,7 @@ func newRendererCommand(streams genericiooptions.IOStreams, r renderer) *cobra.C
 	flags.StringVar(&policy, "policy", "", "file with the audit policy; the recommended one without it")
 	flags.StringVar(&o.APIVersion, "api-version", "", "the form of the configuration, as in v1beta3, where a tool has several")
 	flags.StringVarP(&base, "filename", "f", "", "your own configuration, which is printed with the settings in it")
-	if r.use == "kubeadm" {
+	if slices.Contains([]string{"kubeadm", "rke2", "k3s"}, r.use) {
 		flags.StringVar(&files, "files", "", "directory to write the files to that each control-plane node needs")
 	}
 	return cmd

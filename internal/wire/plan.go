@@ -24,6 +24,8 @@ type Strategy string
 // Strategies.
 const (
 	StrategyStaticPod Strategy = "static-pod"
+	// StrategyDropIn: a file of ours among those that a service reads, which is restarted.
+	StrategyDropIn Strategy = "drop-in"
 )
 
 // Plan is what one node shall be like, and, while a permit is in it, the leave to make it so.

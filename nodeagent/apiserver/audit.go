@@ -82,6 +82,7 @@ const (
 	OriginKops      Origin = "kops"
 	OriginKubespray Origin = "kubespray"
 	OriginRKE       Origin = "rke"
+	OriginRKE2      Origin = "rke2"
 )
 
 // defaults are the files that a distribution sets when it enables auditing with its own defaults.
@@ -101,6 +102,8 @@ func defaultsOf(origin Origin) defaults {
 			policies: []string{"/etc/kubernetes/audit-policy.yaml"},
 			logs:     []string{"/var/log/kube-audit/audit-log.json"},
 		}
+	case OriginRKE2: // whose own policy logs nothing, and counts as none
+		return defaults{logs: []string{"/var/lib/rancher/rke2/server/logs/audit.log"}}
 	}
 	return defaults{}
 }

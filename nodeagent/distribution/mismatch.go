@@ -18,8 +18,16 @@ const (
 	Kops       = "kops"
 )
 
+// Names of those whose apiservers a service starts.
+const (
+	RKE2 = "rke2"
+	K3s  = "k3s"
+)
+
 // Names are all of them.
-func Names() []string { return []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Kops} }
+func Names() []string {
+	return []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Kops, RKE2, K3s}
+}
 
 // Host is what a host shows of who owns its apiserver.
 type Host struct {
@@ -67,15 +75,23 @@ func kopsUnits() []string {
 // Mismatch says why a host is not of the distribution that a plan was made for; empty where nothing speaks against it.
 func Mismatch(name string, h Host) string {
 	if !slices.Contains(Names(), name) {
-		return fmt.Sprintf("the plan says %q, which is no distribution whose apiserver is configured by the manifest of a static pod", name)
+		return fmt.Sprintf("the plan says %q, which is no distribution whose apiserver is configured from its host", name)
 	}
 	for _, o := range owners() {
+		if o.program == name {
+			continue
+		}
 		if evidence := o.evidence(h); evidence != "" {
 			return fmt.Sprintf("the plan says %s, but this host belongs to %s: %s", name, o.name, evidence)
 		}
 	}
-	if name == Kops {
+	switch name {
+	case Kops:
 		return notKops(h)
+	case RKE2, K3s:
+		if h.runs(name, "server") == "" {
+			return fmt.Sprintf("the plan says %s, but no process %s server runs on this host", name, name)
+		}
 	}
 	if unit := h.anyOf(kopsUnits()...); unit != "" && path.Base(h.Manifest.Path) == kopsManifest {
 		return fmt.Sprintf("the plan says %s, but this host belongs to kops: %s and %s are there", name, unit, h.Manifest.Path)
@@ -98,26 +114,28 @@ func notKops(h Host) string {
 // owner is a program or platform that writes the apiserver's configuration itself.
 type owner struct {
 	name string
+	// program is the distribution's name where a plan can be for it.
+	program string
 	// evidence that the host is its; empty for none.
 	evidence func(Host) string
 }
 
 func owners() []owner {
 	return []owner{
-		{"Talos", func(h Host) string {
+		{"Talos", "", func(h Host) string {
 			if h.OS == "talos" {
 				return "its operating system is Talos"
 			}
 			return ""
 		}},
-		{"OpenShift 4", openShift4},
-		{"OpenShift 3", openShift3},
-		{"RKE2", func(h Host) string { return cmp.Or(h.runs("rke2", "server"), h.below(rancherDir+"/rke2")) }},
-		{"k3s", func(h Host) string { return cmp.Or(h.runs("k3s", "server"), h.below(rancherDir+"/k3s")) }},
-		{"k0s", func(h Host) string { return h.runs("k0s", "controller") }},
-		{"MicroK8s", func(h Host) string { return h.runs("kubelite") }},
-		{"Deckhouse", func(h Host) string { return cmp.Or(h.marked("deckhouse.io"), h.mounts(deckhouseDir)) }},
-		{"Gardener", func(h Host) string { return h.marked("gardener.cloud") }},
+		{"OpenShift 4", "", openShift4},
+		{"OpenShift 3", "", openShift3},
+		{"RKE2", RKE2, func(h Host) string { return cmp.Or(h.runs("rke2", "server"), h.below(rancherDir+"/rke2")) }},
+		{"k3s", K3s, func(h Host) string { return cmp.Or(h.runs("k3s", "server"), h.below(rancherDir+"/k3s")) }},
+		{"k0s", "", func(h Host) string { return h.runs("k0s", "controller") }},
+		{"MicroK8s", "", func(h Host) string { return h.runs("kubelite") }},
+		{"Deckhouse", "", func(h Host) string { return cmp.Or(h.marked("deckhouse.io"), h.mounts(deckhouseDir)) }},
+		{"Gardener", "", func(h Host) string { return h.marked("gardener.cloud") }},
 	}
 }
 

@@ -88,7 +88,11 @@ func TestMismatch(t *testing.T) {
 		"kops where kubeadm is planned":               {family, kopsHost(), "belongs to kops"},
 		"kubeadm where kops is planned":               {[]string{Kops}, kubeadmHost(), dir + "/kube-apiserver.yaml, and kops writes kube-apiserver.manifest"},
 		"no manifest where kops is planned":           {[]string{Kops}, kopsHost(none), "no kube-apiserver.manifest in " + dir},
-		"a distribution that has no static pods":      {[]string{"rke2", "talos", "", "../kubeadm"}, kubeadmHost(), "is no distribution whose apiserver"},
+		"a distribution that is not edited":           {[]string{"talos", "", "../kubeadm"}, kubeadmHost(), "is no distribution whose apiserver"},
+		"RKE2 where it is planned":                    {[]string{RKE2}, kubeadmHost(running("/usr/local/bin/rke2 server"), pods(rancherDir+"/rke2/agent/pod-manifests"), none), ""},
+		"k3s where it is planned":                     {[]string{K3s}, kubeadmHost(running("/usr/local/bin/k3s server --debug"), none), ""},
+		"k3s where RKE2 is planned":                   {[]string{RKE2}, kubeadmHost(running("/usr/local/bin/k3s server"), none), "belongs to k3s"},
+		"no server where RKE2 or k3s is planned":      {[]string{RKE2, K3s}, kubeadmHost(running("/usr/local/bin/rke2 agent", "/usr/local/bin/k3s agent"), none), "server runs on this host"},
 		"a distribution's name in another way to say": {[]string{"Kubeadm", "minikube-1.12"}, kubeadmHost(), "is no distribution whose apiserver"},
 	}
 	for name, tt := range tests {
@@ -107,14 +111,14 @@ func TestMismatch(t *testing.T) {
 	}
 }
 
-func TestTheNamesAreThoseThatTheCoordinatorPlansAStaticPodFor(t *testing.T) {
+func TestTheNamesAreThoseThatTheCoordinatorPlansFor(t *testing.T) {
 	t.Parallel()
 	for _, name := range detect.Known() {
 		for _, backend := range []string{plan.BackendAuto, plan.BackendWebhook} {
 			strategy, _, refusal := plan.Strategy(detect.Distribution{Name: name}, backend)
-			planned := refusal == nil && strategy == wire.StrategyStaticPod
+			planned := refusal == nil && (strategy == wire.StrategyStaticPod || strategy == wire.StrategyDropIn)
 			if planned != slices.Contains(Names(), name) && backend == plan.BackendWebhook || planned && !slices.Contains(Names(), name) {
-				t.Errorf("%s with %s: a static pod is planned: %v, the agent knows it: %v", name, backend, planned, !planned)
+				t.Errorf("%s with %s: a change is planned: %v, the agent knows it: %v", name, backend, planned, !planned)
 			}
 		}
 	}

@@ -151,6 +151,13 @@ func (f *FS) Unit(pid int) (string, error) {
 	return "", fmt.Errorf("find unit of process %d: it belongs to no service", pid)
 }
 
+// InGroup reports whether a process is in a control group whose name has a text in it, as that of a container has its ID. A process
+// that has ended is in none.
+func (f *FS) InGroup(pid int, text string) bool {
+	groups, err := os.ReadFile(filepath.Join(f.root, strconv.Itoa(pid), "cgroup"))
+	return err == nil && text != "" && strings.Contains(string(groups), text)
+}
+
 // read returns nil where the process is another program.
 func (f *FS) read(pid int, boot time.Time, name string) (*Process, error) {
 	dir := filepath.Join(f.root, strconv.Itoa(pid))

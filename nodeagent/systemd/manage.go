@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	sysdbus "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
 )
 
 // Reload has systemd read all unit files again, as systemctl daemon-reload does.
@@ -49,6 +50,28 @@ func (c *Client) Stop(ctx context.Context, unit string) error {
 func (c *Client) Restart(ctx context.Context, unit string) error {
 	return c.job(ctx, "restart "+unit, func(ctx context.Context, conn *sysdbus.Conn, done chan<- string) error {
 		_, err := conn.RestartUnitContext(ctx, unit, "replace", done)
+		return err
+	})
+}
+
+// RestartSoon has systemd restart a unit and returns when it has taken that on. How the unit fares is not waited for: a service that
+// tells when it is ready may take minutes, and one that fails is started again by its own rules.
+func (c *Client) RestartSoon(ctx context.Context, unit string) error {
+	return c.with(ctx, "restart "+unit, func(ctx context.Context, conn *sysdbus.Conn) error {
+		_, err := conn.RestartUnitContext(ctx, unit, "replace", nil)
+		return err
+	})
+}
+
+// Run runs a command in a unit of its own that leaves nothing behind, and returns when it has ended. What it prints is in a file of the
+// host then. Before systemd 236 there is no such file.
+func (c *Client) Run(ctx context.Context, unit string, command []string, output string) error {
+	return c.job(ctx, "run "+command[0], func(ctx context.Context, conn *sysdbus.Conn, done chan<- string) error {
+		_, err := conn.StartTransientUnitContext(ctx, unit, "replace", []sysdbus.Property{
+			sysdbus.PropType("oneshot"), sysdbus.PropExecStart(command, false),
+			{Name: "StandardOutputFile", Value: dbus.MakeVariant(output)},
+			{Name: "CollectMode", Value: dbus.MakeVariant("inactive-or-failed")},
+		}, done)
 		return err
 	})
 }

@@ -66,13 +66,13 @@ type Journal struct {
 
 // Entry is one transaction.
 type Entry struct {
-	State        State           `json:"state"`
-	Kind         Kind            `json:"kind"`
-	Revision     string          `json:"revision,omitempty"`
-	PlanRevision string          `json:"planRevision,omitempty"`
-	BaseRevision string          `json:"baseRevision,omitempty"`
-	Fence        int64           `json:"fence"`
-	Manifest     string          `json:"manifest"`
+	State        State  `json:"state"`
+	Kind         Kind   `json:"kind"`
+	Revision     string `json:"revision,omitempty"`
+	PlanRevision string `json:"planRevision,omitempty"`
+	BaseRevision string `json:"baseRevision,omitempty"`
+	Fence        int64  `json:"fence"`
+	Manifest     string `json:"manifest"`
 	// BaseHash and NewHash are empty where there is no file.
 	BaseHash string `json:"baseHash"`
 	NewHash  string `json:"newHash"`
@@ -80,10 +80,10 @@ type Entry struct {
 	Unit       string `json:"unit,omitempty"`
 	Restarting bool   `json:"restarting,omitempty"`
 	// MadeDir: the file's directory is ours, and goes with the file if it is empty then.
-	MadeDir bool `json:"madeDir,omitempty"`
-	Dir          string          `json:"dir,omitempty"`
-	Record       json.RawMessage `json:"record,omitempty"`
-	Effects      Effects         `json:"effects"`
+	MadeDir bool            `json:"madeDir,omitempty"`
+	Dir     string          `json:"dir,omitempty"`
+	Record  json.RawMessage `json:"record,omitempty"`
+	Effects Effects         `json:"effects"`
 	// Files maps each file beside the manifest to the hash of its content.
 	Files map[string]string `json:"files,omitempty"`
 	// Before names the apiserver's incarnations that were there before the swap; the new one is none of them.
@@ -126,17 +126,17 @@ func (j *Journal) Ours() bool { return j.Live != nil || j.Failed != nil || len(j
 
 // Live is a committed change.
 type Live struct {
-	Revision     string          `json:"revision"`
-	PlanRevision string          `json:"planRevision"`
-	Manifest     string          `json:"manifest"`
-	ManifestHash string          `json:"manifestHash"`
+	Revision     string `json:"revision"`
+	PlanRevision string `json:"planRevision"`
+	Manifest     string `json:"manifest"`
+	ManifestHash string `json:"manifestHash"`
 	// Unit and MadeDir are those of the entry.
-	Unit    string `json:"unit,omitempty"`
-	MadeDir bool   `json:"madeDir,omitempty"`
-	Dir          string          `json:"dir"`
-	PreviousDir  string          `json:"previousDir,omitempty"`
-	Record       json.RawMessage `json:"record,omitempty"`
-	Effects      Effects         `json:"effects"`
+	Unit        string          `json:"unit,omitempty"`
+	MadeDir     bool            `json:"madeDir,omitempty"`
+	Dir         string          `json:"dir"`
+	PreviousDir string          `json:"previousDir,omitempty"`
+	Record      json.RawMessage `json:"record,omitempty"`
+	Effects     Effects         `json:"effects"`
 	// Files maps each file beside the manifest to the hash of its content.
 	Files map[string]string `json:"files,omitempty"`
 	// Notes are those of the entry.

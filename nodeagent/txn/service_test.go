@@ -14,7 +14,7 @@ import (
 
 // service plays with a world whose apiserver is started by a service, once as one that shows what it runs with, and once as one
 // that does not.
-func service(t *testing.T, play func(t *testing.T, w *world)) {
+func service(t *testing.T, play func(w *world)) {
 	t.Helper()
 	t.Parallel()
 	for name, opaque := range map[string]bool{"a service that is opaque": true, "a service that shows what it runs with": false} {
@@ -23,7 +23,7 @@ func service(t *testing.T, play func(t *testing.T, w *world)) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.serve(opaque)
-				play(t, w)
+				play(w)
 			})
 		})
 	}
@@ -45,7 +45,8 @@ func (w *world) clean() {
 }
 
 func TestAServiceIsRestartedOnceForAChangeAndOnceForItsWayBack(t *testing.T) {
-	service(t, func(t *testing.T, w *world) {
+	service(t, func(w *world) {
+		t := w.t
 		if got := w.do(w.change()); got.Result != ResultCommitted {
 			t.Fatalf("enabling: %+v", got)
 		}
@@ -62,7 +63,8 @@ func TestAServiceIsRestartedOnceForAChangeAndOnceForItsWayBack(t *testing.T) {
 }
 
 func TestAServiceThatEndsWithTheNewFileIsRestartedWithoutIt(t *testing.T) {
-	service(t, func(t *testing.T, w *world) {
+	service(t, func(w *world) {
+		t := w.t
 		w.behaves[content(testRevision)] = crashes
 		began := time.Now()
 		got := w.do(w.change())
@@ -81,7 +83,8 @@ func TestAServiceThatEndsWithTheNewFileIsRestartedWithoutIt(t *testing.T) {
 }
 
 func TestAServiceThatIsNotReadyInTimeIsRestartedWithoutTheFile(t *testing.T) {
-	service(t, func(t *testing.T, w *world) {
+	service(t, func(w *world) {
+		t := w.t
 		w.behaves[content(testRevision)] = neverReady
 		if got := w.do(w.change()); got.Result != ResultRolledBack || got.Fault.Reason != reason.NotReady {
 			t.Fatalf("outcome %+v, fault %+v", got, got.Fault)
@@ -92,7 +95,8 @@ func TestAServiceThatIsNotReadyInTimeIsRestartedWithoutTheFile(t *testing.T) {
 }
 
 func TestTheApiserverFromBeforeTheRestartIsNotTakenForTheNewOne(t *testing.T) {
-	service(t, func(t *testing.T, w *world) {
+	service(t, func(w *world) {
+		t := w.t
 		w.startAfter = 0
 		runner := w.runner()
 		runner.Services = obedient{w} // says yes, and does nothing
@@ -109,7 +113,8 @@ type obedient struct{ *world }
 func (obedient) Restart(context.Context, string) error { return nil }
 
 func TestAServiceManagerThatDoesNotAnswerIsAskedAgain(t *testing.T) {
-	service(t, func(t *testing.T, w *world) {
+	service(t, func(w *world) {
+		t := w.t
 		w.deaf = true
 		got := w.do(w.change())
 		if got.Result != ResultStuck || w.manifest() != "" {
@@ -128,7 +133,8 @@ func TestAServiceManagerThatDoesNotAnswerIsAskedAgain(t *testing.T) {
 }
 
 func TestTheHostRestartsTheServiceOfAChangeThatItTakesBack(t *testing.T) {
-	service(t, func(t *testing.T, w *world) {
+	service(t, func(w *world) {
+		t := w.t
 		w.behaves[content(testRevision)] = crashes
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // the agent goes before it has seen the second exit
 		defer cancel()
@@ -148,7 +154,8 @@ func TestTheHostRestartsTheServiceOfAChangeThatItTakesBack(t *testing.T) {
 }
 
 func TestAnAgentThatReturnsDoesNotRestartTheServiceAgain(t *testing.T) {
-	service(t, func(t *testing.T, w *world) {
+	service(t, func(w *world) {
+		t := w.t
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		if _, err := w.runner().Do(ctx, w.change()); err == nil {
@@ -162,7 +169,8 @@ func TestAnAgentThatReturnsDoesNotRestartTheServiceAgain(t *testing.T) {
 }
 
 func TestADirectoryThatOthersUseStays(t *testing.T) {
-	service(t, func(t *testing.T, w *world) {
+	service(t, func(w *world) {
+		t := w.t
 		w.do(w.change())
 		theirs := path.Join(path.Dir(w.file), "95-theirs.yaml")
 		if err := os.WriteFile(filepath.Join(w.root, theirs), []byte("debug: true\n"), 0o600); err != nil {
@@ -176,7 +184,8 @@ func TestADirectoryThatOthersUseStays(t *testing.T) {
 }
 
 func TestAFileThatAppearedMeanwhileStays(t *testing.T) {
-	service(t, func(t *testing.T, w *world) {
+	service(t, func(w *world) {
+		t := w.t
 		if err := os.MkdirAll(filepath.Join(w.root, path.Dir(w.file)), 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -2,32 +2,33 @@
 // kubespray, Cluster API, minikube, kops.
 //
 // It finds the manifest, and turns a plan and a manifest's content into a [txn.Change], or into a [Refusal] with a reason a
-// user can act upon. What would stop an apiserver from starting is refused here, before anything is written: the policy by
-// the apiserver's own code, the flags by the table of the running version, the kubeconfig by reading it back. All but the
-// finding is pure.
+// user can act upon. All but the finding is pure.
 package staticpod
 
 import (
 	"errors"
-	"fmt"
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 )
 
-// Refusal says why nothing is done.
-type Refusal struct {
-	// Reason is one of package reason's.
-	Reason string
-	// Message says it to a person.
-	Message string
+// What all strategies share, under the names that it has here.
+type (
+	Refusal     = strategy.Refusal
+	Credentials = strategy.Credentials
+)
+
+// CredentialsFrom is [strategy.CredentialsFrom].
+func CredentialsFrom(data map[string][]byte) Credentials { return strategy.CredentialsFrom(data) }
+
+// EffectiveRevision is [strategy.EffectiveRevision].
+func EffectiveRevision(planRevision string, c Credentials) string {
+	return strategy.EffectiveRevision(planRevision, c)
 }
 
-// String is for logs and tests.
-func (r *Refusal) String() string { return r.Reason + ": " + r.Message }
-
 func refuse(reason, format string, args ...any) *Refusal {
-	return &Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}
+	return strategy.Refuse(reason, format, args...)
 }
 
 // NotFound is the refusal of a node without an apiserver manifest.

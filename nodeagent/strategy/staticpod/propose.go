@@ -4,39 +4,24 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
-	"errors"
-	"io/fs"
-	"path"
 	"slices"
-	"strconv"
-	"strings"
-	"time"
 
 	"k8s.io/apimachinery/pkg/util/version"
 	"sigs.k8s.io/yaml"
 
-	"k8s-audit-enabler.io/internal/auditflag"
-	"k8s-audit-enabler.io/internal/auditpolicy"
 	"k8s-audit-enabler.io/internal/reason"
-	"k8s-audit-enabler.io/internal/webhookconfig"
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
 // Names of the files in a revision's directory, and of the log.
 const (
-	PolicyFile  = "audit-policy.yaml"
-	WebhookFile = "webhook-config.yaml"
-	LogFile     = apiserver.LogDir + "/k8s_audit_events.log"
-)
-
-const (
-	// defaultReadyTimeout is used where a plan has none.
-	defaultReadyTimeout = 5 * time.Minute
-	// secretMode: the kubeconfig may hold credentials, and the policy tells what is not watched.
-	secretMode fs.FileMode = 0o600
+	PolicyFile  = strategy.PolicyFile
+	WebhookFile = strategy.WebhookFile
+	LogFile     = strategy.LogFile
 )
 
 // Input is what a change is made of.
@@ -59,7 +44,7 @@ type Input struct {
 // it, so that one record leads back to the original however often the plan changes.
 func Propose(in Input) (*txn.Change, *Refusal) {
 	revision := EffectiveRevision(in.Plan.Revision, in.Credentials)
-	files, refusal := render(in)
+	files, refusal := strategy.Render(in.Plan, in.Credentials, in.Version)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -98,8 +83,8 @@ func Propose(in Input) (*txn.Change, *Refusal) {
 	return &txn.Change{
 		Kind: txn.KindApply, Front: front(base), Revision: revision, PlanRevision: in.Plan.Revision, Manifest: in.Manifest.Path,
 		Base: in.Manifest.Data, New: edited, BaseRevision: base.Revision(),
-		Dir: apiserver.RevisionDir(revision), Files: want.files(files), Owner: owner(original), LogBytes: want.logBytes(),
-		Record: encoded, Effects: want.effects(in, m), ReadyTimeout: cmp.Or(in.Plan.ReadyTimeout.Duration, defaultReadyTimeout),
+		Dir: apiserver.RevisionDir(revision), Files: files.List(revision, want.PolicyOurs), Owner: owner(original), LogBytes: want.logBytes(),
+		Record: encoded, Effects: want.effects(in, m), ReadyTimeout: strategy.ReadyTimeout(in.Plan),
 		Audited: want.PolicyOurs && in.Plan.Desired.Canary != "", Rehearse: rehearse(in.Plan), Handover: handover(in.Plan), Drain: in.Plan.Drain.Duration,
 	}, nil
 }
@@ -155,92 +140,6 @@ func records(revision string, live *txn.Live, strays []txn.Stray) []json.RawMess
 	return append(first, rest...)
 }
 
-// rendered are the contents of a revision's files.
-type rendered struct{ policy, webhook []byte }
-
-// render checks and renders the files. Nothing in an error repeats a credential.
-func render(in Input) (rendered, *Refusal) {
-	if in.Version == nil {
-		return rendered{}, refuse(reason.ApiserverUnhealthy, "the apiserver does not tell its version")
-	}
-	policy := []byte(in.Plan.Desired.Policy)
-	if _, err := auditpolicy.Validate(policy, in.Version); err != nil {
-		return rendered{}, refuse(reason.PolicyInvalid, "the plan's audit policy: %v", err)
-	}
-	for _, f := range in.Plan.Desired.Flags {
-		spec, ok := auditflag.Lookup(f.Name)
-		switch {
-		case !ok || !strings.HasPrefix(f.Name, "audit-"):
-			return rendered{}, refuse(reason.PlanInvalid, "the plan asks for --%s, which is no audit flag", f.Name)
-		case spec.Path:
-			return rendered{}, refuse(reason.PlanInvalid, "the plan asks for --%s, which the agent sets itself", f.Name)
-		case !spec.In(in.Version):
-			return rendered{}, refuse(reason.VersionMismatch, "kube-apiserver %s does not know --%s of the plan", in.Version, f.Name)
-		}
-		if err := checkValue(f, spec, in.Version); err != nil {
-			return rendered{}, refuse(reason.PlanInvalid, "the plan asks for %v", err)
-		}
-	}
-	webhook, refusal := renderWebhook(in)
-	return rendered{policy: policy, webhook: webhook}, refusal
-}
-
-func renderWebhook(in Input) ([]byte, *Refusal) {
-	w := in.Plan.Desired.Webhook
-	sink := webhookconfig.Sink{
-		URL: w.URL, ServerName: w.ServerName, InsecureSkipVerify: w.InsecureSkipVerify, CAData: []byte(w.CABundle),
-		BearerToken:    strings.TrimSpace(string(in.Credentials.token)),
-		ClientCertData: in.Credentials.cert, ClientKeyData: in.Credentials.key,
-	}
-	if len(sink.CAData) == 0 {
-		sink.CAData = in.Credentials.ca
-	}
-	var text []byte
-	err := sink.Validate(in.Version)
-	if err == nil {
-		text, err = webhookconfig.Render(sink)
-	}
-	if err == nil {
-		_, err = webhookconfig.Parse(text)
-	}
-	if err == nil {
-		return text, nil
-	}
-	var setting *webhookconfig.SettingError
-	if errors.As(err, &setting) && w.CredentialsSecret != "" && setting.Setting != "URL" {
-		return nil, refuse(reason.CredentialsMissing, "Secret %q cannot be used: %v", w.CredentialsSecret, err)
-	}
-	return nil, refuse(reason.SinkInvalid, "the plan's sink: %v", err)
-}
-
-// inOrder sorts flags as they are best read: the policy, the log, the webhook.
-func inOrder(flags []wire.Flag) []wire.Flag {
-	place := map[string]int{}
-	for i, s := range auditflag.Specs() {
-		place[s.Name] = i
-	}
-	flags = slices.Clone(flags)
-	slices.SortStableFunc(flags, func(a, b wire.Flag) int { return cmp.Compare(place[a.Name], place[b.Name]) })
-	return flags
-}
-
-// logSize is how large the log may grow with the given flags, in bytes: the file that is written and the rotated ones.
-func logSize(flags []wire.Flag) int64 {
-	value := func(name string, otherwise int64) int64 {
-		for _, f := range flags {
-			if f.Name != name {
-				continue
-			}
-			if n, err := strconv.ParseInt(f.Value, 10, 64); err == nil && n > 0 {
-				return n
-			}
-		}
-		return otherwise
-	}
-	// Unlimited backups are counted as ten: somebody wants them, and nobody can reserve endless space.
-	return value(auditflag.LogMaxSize, 100) * (value(auditflag.LogMaxBackup, 10) + 1) << 20
-}
-
 // owner is who the apiserver runs as, where its manifest says that it is not root.
 func owner(manifest []byte) *hostfs.Owner {
 	type security struct {
@@ -275,5 +174,3 @@ func owner(manifest []byte) *hostfs.Owner {
 	}
 	return out
 }
-
-func inDir(revision, name string) string { return path.Join(apiserver.RevisionDir(revision), name) }

@@ -47,6 +47,8 @@ type Traces struct {
 	// Ours is how many of the flags that we have set are as we have set them, Missing names the others.
 	Ours    int
 	Missing []string
+	// Lost says what has become of a file that no image goes with, as the end of a sentence that begins with its name.
+	Lost string
 	// Foreign are the audit flags that are not ours, as --name=value.
 	Foreign []string
 }

@@ -2,11 +2,11 @@ package staticpod
 
 import (
 	"bytes"
-	"cmp"
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -34,7 +34,7 @@ func ProposeRevert(m Manifest, plan *wire.Plan, live *txn.Live, strays ...txn.St
 	}
 	return &txn.Change{
 		Kind: txn.KindRevert, Front: front(current), PlanRevision: plan.Revision, Manifest: m.Path, Base: m.Data, New: original,
-		BaseRevision: current.Revision(), ReadyTimeout: cmp.Or(plan.ReadyTimeout.Duration, defaultReadyTimeout),
+		BaseRevision: current.Revision(), ReadyTimeout: strategy.ReadyTimeout(plan),
 		Owner: owner(original), Rehearse: rehearseRevert(plan), Handover: handover(plan), Drain: plan.Drain.Duration,
 	}, nil
 }

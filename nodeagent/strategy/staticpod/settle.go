@@ -11,23 +11,18 @@ import (
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
 // settled is what was decided about each setting, ours and those that are there.
 type settled struct {
 	apiserver.Decision
-	// revision is the effective one.
-	revision string
 }
 
 // settle decides flag by flag. m is the manifest without our own last edit.
 func settle(in Input, m *apiserver.Manifest, revision string) (settled, *Refusal) {
-	desired := inOrder(append([]wire.Flag{
-		{Name: auditflag.PolicyFile, Value: inDir(revision, PolicyFile)},
-		{Name: auditflag.LogPath, Value: LogFile},
-		{Name: auditflag.WebhookConfigFile, Value: inDir(revision, WebhookFile)},
-	}, in.Plan.Desired.Flags...))
+	desired := strategy.Desired(in.Plan, revision)
 	decision, err := apiserver.Decide(apiserver.Existing(m.Args(), m.Revision()), apiserver.Origin(in.Plan.Distribution), in.Plan.Desired.Existing, desired)
 	var refused *apiserver.RefusedError
 	switch {
@@ -36,7 +31,7 @@ func settle(in Input, m *apiserver.Manifest, revision string) (settled, *Refusal
 	case err != nil:
 		return settled{}, refuse(reason.ManifestNotUnderstood, "%s: %v", in.Manifest.Path, err)
 	}
-	return settled{Decision: decision, revision: revision}, nil
+	return settled{Decision: decision}, nil
 }
 
 // intent is what the manifest shall contain.
@@ -48,20 +43,11 @@ func (s settled) intent(revision string) apiserver.Intent {
 	return apiserver.Intent{Flags: s.Flags, Volumes: volumes, Annotations: map[string]string{wire.AnnotationRevision: revision}}
 }
 
-// files are those that the flags point to.
-func (s settled) files(r rendered) []txn.File {
-	files := []txn.File{{Path: inDir(s.revision, WebhookFile), Data: r.webhook, Mode: secretMode}}
-	if s.PolicyOurs {
-		files = append(files, txn.File{Path: inDir(s.revision, PolicyFile), Data: r.policy, Mode: secretMode})
-	}
-	return files
-}
-
 func (s settled) logBytes() int64 {
 	if !s.LogOurs {
 		return 0
 	}
-	return logSize(s.Flags)
+	return strategy.LogSize(s.Flags)
 }
 
 // effects describe the node once this is live.

@@ -1,4 +1,4 @@
-package staticpod
+package strategy
 
 import (
 	"crypto/sha256"
@@ -34,7 +34,7 @@ func (c Credentials) Empty() bool {
 func (Credentials) String() string { return "[redacted]" }
 
 // GoString hides the credentials.
-func (Credentials) GoString() string { return "staticpod.Credentials{[redacted]}" }
+func (Credentials) GoString() string { return "strategy.Credentials{[redacted]}" }
 
 // LogValue hides the credentials.
 func (Credentials) LogValue() slog.Value { return slog.StringValue("[redacted]") }
