@@ -113,8 +113,11 @@ func (m *memory) fill(d *draft, w *world, members []detect.Member) *plan.Refusal
 }
 
 func noMembers(d detect.Distribution) string {
-	if d.Name == detect.K3s {
+	switch d.Name {
+	case detect.K3s:
 		return "no node of k3s has a control-plane role label; a server without a node (--disable-agent) cannot be reached"
+	case detect.MicroK8s:
+		return "no node of MicroK8s has the label " + detect.LabelMicroK8s
 	}
 	return "no node has a control-plane role label and a kube-apiserver pod in kube-system"
 }

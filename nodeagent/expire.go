@@ -172,6 +172,9 @@ func (w *watch) serving(ctx context.Context, e *txn.Entry) watchdog.Serving {
 	if e.Unit != "" {
 		seen := observation{}
 		(&observer{host: w.runner.Host, services: w.services, log: w.log}).findFile(ctx, &seen, nil, &txn.Live{Unit: e.Unit})
+		if seen.settings == nil {
+			return watchdog.Serving{Address: health.Address("", "")}
+		}
 		return watchdog.Serving{Address: health.Address(seen.settings.Listen())}
 	}
 	data, err := w.runner.Host.ReadFile(e.Manifest, maxSmallFile)

@@ -14,7 +14,6 @@ import (
 	"k8s-audit-enabler.io/nodeagent/distribution"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/kube"
-	"k8s-audit-enabler.io/nodeagent/strategy/dropin"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
@@ -28,7 +27,7 @@ type observation struct {
 	// manifest is the apiserver's; refusal says why there is none.
 	// Of a service it is our file, without data where that is not there, and settings is what else the service reads.
 	manifest staticpod.Manifest
-	settings dropin.Settings
+	settings serviceFile
 	refusal  *staticpod.Refusal
 	// mismatch says why this host is not what an enabling plan was made for; nil where nothing speaks against it.
 	mismatch *staticpod.Refusal

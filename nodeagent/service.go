@@ -9,12 +9,15 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/version"
+
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
 	"k8s-audit-enabler.io/nodeagent/cri"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/procfs"
+	"k8s-audit-enabler.io/nodeagent/strategy/argsfile"
 	"k8s-audit-enabler.io/nodeagent/strategy/dropin"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/systemd"
@@ -29,56 +32,86 @@ type serviceManager interface {
 // ofService: a plan, or where there is none what is live, is about an apiserver that a service starts.
 func ofService(p *wire.Plan, live *txn.Live) bool {
 	if p != nil {
-		return p.Strategy == wire.StrategyDropIn
+		return p.Strategy == wire.StrategyDropIn || p.Strategy == wire.StrategyArgsFile
 	}
 	return live != nil && live.Unit != ""
 }
 
-// productOf is the program that a plan, or where there is none a unit, is about.
-func productOf(p *wire.Plan, unit string) (dropin.Product, bool) {
-	if p != nil {
-		return dropin.ByName(p.Distribution)
-	}
-	return dropin.ByUnit(unit)
+// serviceFile is what a service reads, with the file in which ours is.
+type serviceFile interface {
+	Propose(p *wire.Plan, c staticpod.Credentials, running *version.Version) (*txn.Change, *staticpod.Refusal)
+	// ProposeRevert returns nil where nothing of ours is there.
+	ProposeRevert(p *wire.Plan, live *txn.Live) *txn.Change
+	// Overridden says what of others makes ours of no effect; nil for nothing.
+	Overridden() *staticpod.Refusal
+	// Listen is where the apiserver is reached.
+	Listen() (bind, port string)
 }
 
-// findFile looks for our file among those that a service reads.
+// findFile looks for our file among those that a service reads, or for the one with lines of ours in it.
 func (o *observer) findFile(ctx context.Context, seen *observation, p *wire.Plan, live *txn.Live) {
 	unit := ""
 	if live != nil {
 		unit = live.Unit
 	}
-	product, ok := productOf(p, unit)
-	if !ok {
-		seen.refusal = refusal(reason.PlanInvalid, "there is no service that starts the apiserver of %q", p.Distribution)
-		return
+	if p != nil && p.Strategy == wire.StrategyArgsFile || p == nil && unit == argsfile.Unit {
+		o.findArgs(ctx, seen)
+	} else {
+		o.findDropIn(ctx, seen, p, unit)
 	}
-	command, refused := o.command(ctx, product)
-	if refused == nil {
-		seen.settings, refused = dropin.Read(o.host, product, command)
-	}
-	if seen.refusal = refused; refused != nil {
-		return
-	}
-	seen.manifest = staticpod.Manifest{Path: seen.settings.Path, Data: seen.settings.Data}
-	if o.listens != nil {
+	if seen.settings != nil && o.listens != nil {
 		o.listens(seen.settings.Listen())
 	}
 }
 
-// command asks how a service is started, and refuses a host on which nobody could restart it.
-func (o *observer) command(ctx context.Context, p dropin.Product) (dropin.Command, *staticpod.Refusal) {
-	if o.services == nil {
-		return dropin.Command{}, refusal(reason.ServiceNotFound, "this agent knows of no services")
+func (o *observer) findArgs(ctx context.Context, seen *observation) {
+	if _, seen.refusal = o.service(ctx, argsfile.Unit, argsfile.Name, argsfile.Elsewhere); seen.refusal != nil {
+		return
 	}
-	s, err := o.services.Service(ctx, p.Unit)
+	settings, refused := argsfile.Read(o.host)
+	if seen.refusal = refused; refused != nil {
+		return
+	}
+	seen.settings, seen.manifest = settings, staticpod.Manifest{Path: argsfile.Path, Data: settings.Data}
+}
+
+// findDropIn is for the program that a plan is about, or where there is none a unit.
+func (o *observer) findDropIn(ctx context.Context, seen *observation, p *wire.Plan, unit string) {
+	product, ok := dropin.ByUnit(unit)
+	of := unit
+	if p != nil {
+		product, ok = dropin.ByName(p.Distribution)
+		of = p.Distribution
+	}
+	if !ok {
+		seen.refusal = refusal(reason.PlanInvalid, "no configuration of %q is known", of)
+		return
+	}
+	s, refused := o.service(ctx, product.Unit, product.Name, product.Elsewhere())
+	if seen.refusal = refused; refused != nil {
+		return
+	}
+	command := dropin.Command{Args: s.Command, Environment: slices.Concat(s.Environment, o.environment(s.EnvironmentFiles))}
+	settings, refused := dropin.Read(o.host, product, command)
+	if seen.refusal = refused; refused != nil {
+		return
+	}
+	seen.settings, seen.manifest = settings, staticpod.Manifest{Path: settings.Path, Data: settings.Data}
+}
+
+// service asks how a service is started, and refuses a host on which nobody could restart it.
+func (o *observer) service(ctx context.Context, unit, name, elsewhere string) (systemd.Service, *staticpod.Refusal) {
+	if o.services == nil {
+		return systemd.Service{}, refusal(reason.ServiceNotFound, "this agent knows of no services")
+	}
+	s, err := o.services.Service(ctx, unit)
 	switch {
 	case errors.Is(err, systemd.ErrNoSystemd), errors.Is(err, systemd.ErrNoUnit), err == nil && s.Active == "inactive":
-		return dropin.Command{}, refusal(reason.ServiceNotFound, "no %s of systemd runs %s on this host, so it could not be restarted after a change; %s", p.Unit, p.Name, p.Elsewhere())
+		return s, refusal(reason.ServiceNotFound, "no %s of systemd runs %s on this host, so it could not be restarted after a change; %s", unit, name, elsewhere)
 	case err != nil:
-		return dropin.Command{}, refusal(reason.ServiceNotFound, "%s cannot be looked at: %v", p.Unit, err)
+		return s, refusal(reason.ServiceNotFound, "%s cannot be looked at: %v", unit, err)
 	}
-	return dropin.Command{Args: s.Command, Environment: slices.Concat(s.Environment, o.environment(s.EnvironmentFiles))}, nil
+	return s, nil
 }
 
 // environment reads the variables that a service gets from files. One that is not there sets none.

@@ -5,6 +5,7 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/strategy/argsfile"
 	"k8s-audit-enabler.io/nodeagent/strategy/dropin"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/txn"
@@ -30,17 +31,22 @@ func strategies(name wire.Strategy) strategy {
 	case wire.StrategyStaticPod:
 		return staticPods{}
 	case wire.StrategyDropIn:
-		return dropIns{}
+		return serviceFiles{mine: func(unit string) bool { _, ok := dropin.ByUnit(unit); return ok }}
+	case wire.StrategyArgsFile:
+		return serviceFiles{mine: func(unit string) bool { return unit == argsfile.Unit }}
 	}
 	return nil
 }
 
 // revisionIn is the revision that a file says it is of.
 func revisionIn(m staticpod.Manifest, live *txn.Live) string {
-	if live.Unit != "" {
-		return dropin.RevisionOf(m.Data)
+	switch live.Unit {
+	case "":
+		return m.Revision()
+	case argsfile.Unit:
+		return argsfile.RevisionOf(m.Data)
 	}
-	return m.Revision()
+	return dropin.RevisionOf(m.Data)
 }
 
 func foreign(live *txn.Live) *staticpod.Refusal {
@@ -75,26 +81,29 @@ func (staticPods) traces(seen observation, j *txn.Journal) (staticpod.Traces, *s
 
 func (staticPods) overridden(observation) *staticpod.Refusal { return nil }
 
-// dropIns is a file of ours among those that a service reads.
-type dropIns struct{}
+// serviceFiles is a file that a service reads, which is restarted: one of ours alone, or lines of ours in one of others.
+type serviceFiles struct {
+	// mine reports whether a service is one of those that are configured in this way.
+	mine func(unit string) bool
+}
 
-func (dropIns) owns(live *txn.Live) *staticpod.Refusal {
-	if live != nil && live.Unit == "" {
+func (s serviceFiles) owns(live *txn.Live) *staticpod.Refusal {
+	if live != nil && !s.mine(live.Unit) {
 		return foreign(live)
 	}
 	return nil
 }
 
-func (dropIns) propose(p *wire.Plan, seen observation, running *version.Version, _ *txn.Journal, _ bool) (*txn.Change, *staticpod.Refusal) {
+func (serviceFiles) propose(p *wire.Plan, seen observation, running *version.Version, _ *txn.Journal, _ bool) (*txn.Change, *staticpod.Refusal) {
 	return seen.settings.Propose(p, seen.credentials, running)
 }
 
-func (dropIns) proposeRevert(p *wire.Plan, seen observation, j *txn.Journal) (*txn.Change, *staticpod.Refusal) {
+func (serviceFiles) proposeRevert(p *wire.Plan, seen observation, j *txn.Journal) (*txn.Change, *staticpod.Refusal) {
 	return seen.settings.ProposeRevert(p, j.Live), nil
 }
 
-// traces never lead to a repair without a permit: whoever changes our file restarts nothing.
-func (dropIns) traces(seen observation, _ *txn.Journal) (staticpod.Traces, *staticpod.Refusal) {
+// traces never lead to a repair without a permit: whoever changes such a file restarts nothing.
+func (serviceFiles) traces(seen observation, _ *txn.Journal) (staticpod.Traces, *staticpod.Refusal) {
 	t := staticpod.Traces{Lost: "was changed by somebody else"}
 	if seen.manifest.Data == nil {
 		t.Lost = "was removed by somebody else"
@@ -102,4 +111,6 @@ func (dropIns) traces(seen observation, _ *txn.Journal) (staticpod.Traces, *stat
 	return t, nil
 }
 
-func (dropIns) overridden(seen observation) *staticpod.Refusal { return seen.settings.Overridden() }
+func (serviceFiles) overridden(seen observation) *staticpod.Refusal {
+	return seen.settings.Overridden()
+}

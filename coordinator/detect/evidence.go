@@ -110,16 +110,20 @@ func FromNode(n *corev1.Node) Node {
 	}
 }
 
-// HasRole reports whether the node has a control-plane role, under either name that kubeadm has used, with any value.
+// HasRole reports whether the node has a control-plane role, under either name that kubeadm has used or under that of MicroK8s, with
+// any value.
 func (n Node) HasRole() bool {
-	_, controlPlane := n.Labels[LabelControlPlane]
-	_, master := n.Labels[LabelMaster]
-	return controlPlane || master
+	for _, role := range []string{LabelControlPlane, LabelMaster, LabelMicroK8s} {
+		if _, has := n.Labels[role]; has {
+			return true
+		}
+	}
+	return false
 }
 
-// Embeds reports whether the node is one of k3s, whose apiserver is part of another process and shows no pod.
+// Embeds reports whether the node is one of k3s or MicroK8s, whose apiserver is part of another process and shows no pod.
 func (n Node) Embeds() bool {
-	return strings.Contains(n.KubeletVersion, "+k3s") || annotated("k3s.io/")(n) && !annotated("rke2.io/")(n)
+	return strings.Contains(n.KubeletVersion, "+k3s") || annotated("k3s.io/")(n) && !annotated("rke2.io/")(n) || labelled("microk8s.io/cluster")(n)
 }
 
 // IsOurs reports whether the node carries the label that brings the node agent there.
@@ -128,10 +132,11 @@ func (n Node) IsOurs() bool {
 	return ours
 }
 
-// Role labels of control-plane nodes: kubeadm set master to 1.23, both in 1.20–1.23, control-plane since.
+// Role labels of control-plane nodes: kubeadm set master to 1.23, both in 1.20–1.23, control-plane since. MicroK8s has its own.
 const (
 	LabelControlPlane = "node-role.kubernetes.io/control-plane"
 	LabelMaster       = "node-role.kubernetes.io/master"
+	LabelMicroK8s     = "node.kubernetes.io/microk8s-controlplane"
 )
 
 // readiness is the status of a node's Ready condition, empty where there is none.

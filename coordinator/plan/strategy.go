@@ -22,13 +22,22 @@ func Strategy(d detect.Distribution, backend string) (wire.Strategy, string, *Re
 			return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf(
 				"this is %s %s (%s), which reads no config.yaml.d: upgrade it to 1.%d or later, or write the audit flags into its config.yaml yourself", d.Name, v, d.Reason, oldestDropIn)}
 		}
+	case detect.MicroK8s:
+		if v, err := version.ParseGeneric(d.KubernetesVersion); err == nil && v.Major() == 1 && v.Minor() < oldestKubelite {
+			return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf(
+				"this is %s %s (%s), whose apiserver is a service of its own: upgrade it to 1.%d or later, or write the audit flags into args/kube-apiserver yourself",
+				d.Name, v, d.Reason, oldestKubelite)}
+		}
 	default:
 		return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf("this is %s (%s): %s", d.Name, d.Reason, advice(d.Name))}
 	}
 	switch backend {
 	case BackendAuto, BackendWebhook:
-		if WayOf(d) == wire.StrategyDropIn {
+		switch WayOf(d) {
+		case wire.StrategyDropIn:
 			return wire.StrategyDropIn, fmt.Sprintf("the service of %s starts kube-apiserver with what its config.yaml.d says", d.Name), nil
+		case wire.StrategyArgsFile:
+			return wire.StrategyArgsFile, fmt.Sprintf("the service of %s starts kube-apiserver with the flags in its args/kube-apiserver", d.Name), nil
 		}
 		return wire.StrategyStaticPod, fmt.Sprintf("%s runs kube-apiserver as a static pod that the kubelet restarts when its manifest changes", d.Name), nil
 	case BackendDynamic:
@@ -41,10 +50,16 @@ func Strategy(d detect.Distribution, backend string) (wire.Strategy, string, *Re
 // oldestDropIn is the first minor version of Kubernetes 1.x whose RKE2 and k3s read config.yaml.d and append to lists.
 const oldestDropIn = 21
 
+// oldestKubelite is the first minor version of Kubernetes 1.x whose MicroK8s has apiserver and kubelet in one service, kubelite.
+const oldestKubelite = 21
+
 // WayOf is how a distribution's apiservers are configured, or were where nothing is recognised any more.
 func WayOf(d detect.Distribution) wire.Strategy {
-	if d.Name == detect.RKE2 || d.Name == detect.K3s {
+	switch d.Name {
+	case detect.RKE2, detect.K3s:
 		return wire.StrategyDropIn
+	case detect.MicroK8s:
+		return wire.StrategyArgsFile
 	}
 	return wire.StrategyStaticPod
 }
@@ -60,8 +75,6 @@ func advice(name string) string {
 		return "the control plane runs in the seed cluster; set the audit policy in the Shoot resource"
 	case detect.SelfHosted:
 		return "the apiserver is an ordinary pod; add the audit flags to the workload that makes it"
-	case detect.MicroK8s:
-		return "the apiserver reads its flags from args/kube-apiserver of the snap; add the audit flags there"
 	case detect.K0s:
 		return "the apiserver is a child process of k0s; set spec.api.extraArgs in k0s.yaml"
 	case detect.RKE:

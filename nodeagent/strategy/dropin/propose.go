@@ -3,16 +3,12 @@ package dropin
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"regexp"
-	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/util/version"
 	"sigs.k8s.io/yaml"
 
-	"k8s-audit-enabler.io/internal/auditflag"
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
@@ -55,7 +51,7 @@ func (s Settings) Propose(p *wire.Plan, c strategy.Credentials, running *version
 	change := &txn.Change{
 		Kind: txn.KindApply, Revision: revision, PlanRevision: p.Revision, Manifest: s.Path, Unit: s.Product.Unit,
 		Base: s.Data, New: text, BaseRevision: s.Revision(), Dir: apiserver.RevisionDir(revision), Files: files.List(revision, d.PolicyOurs),
-		Record: json.RawMessage(`{}`), Effects: s.effects(p, d, running), ReadyTimeout: strategy.ReadyTimeout(p),
+		Record: json.RawMessage(`{}`), Effects: strategy.Effects(p, d, s.existing(), running), ReadyTimeout: strategy.ReadyTimeout(p),
 		Audited: d.PolicyOurs && p.Desired.Canary != "",
 	}
 	if d.LogOurs {
@@ -75,13 +71,9 @@ func (s Settings) Overridden() *strategy.Refusal {
 
 // settle decides flag by flag.
 func (s Settings) settle(p *wire.Plan, revision string) (apiserver.Decision, *strategy.Refusal) {
-	d, err := apiserver.Decide(apiserver.Existing(s.existing(), ""), apiserver.Origin(s.Product.Name), p.Desired.Existing, strategy.Desired(p, revision))
-	var refused *apiserver.RefusedError
-	switch {
-	case errors.As(err, &refused):
-		return d, strategy.Refuse(refused.ConditionReason(), "%s: %s", s.Product.Name, refused.Error())
-	case err != nil:
-		return d, strategy.Refuse(reason.ManifestNotUnderstood, "%s: %v", s.Product.Name, err)
+	d, refusal := strategy.Settle(s.Product.Name, s.existing(), p, revision)
+	if refusal != nil {
+		return d, refusal
 	}
 	for _, f := range d.Flags {
 		if value, there := s.later.Lookup(f.Name); there && value != f.Value {
@@ -90,29 +82,6 @@ func (s Settings) settle(p *wire.Plan, revision string) (apiserver.Decision, *st
 		}
 	}
 	return d, nil
-}
-
-// effects describe the node once this is live. The apiserver sees the host's paths. The version is not tied to the file, which
-// outlives upgrades.
-func (s Settings) effects(p *wire.Plan, d apiserver.Decision, running *version.Version) txn.Effects {
-	e := txn.Effects{PolicyOurs: d.PolicyOurs, SinkURL: p.Desired.Webhook.URL, LogPath: d.Log, Version: "v" + running.String()}
-	if !strings.HasPrefix(e.LogPath, "/") {
-		e.LogPath = "" // "-" is the standard output
-	}
-	var kept []string
-	args := s.existing()
-	for _, f := range apiserver.Existing(args, "").Flags {
-		e.Foreign = append(e.Foreign, "--"+f.Name+"="+f.Value)
-	}
-	slices.Sort(e.Foreign)
-	if policy, _ := args.Lookup(auditflag.PolicyFile); !d.PolicyOurs && policy != "" {
-		kept = append(kept, "the audit policy "+policy+" that was there is kept")
-	}
-	if log, _ := args.Lookup(auditflag.LogPath); !d.LogOurs && log != "" {
-		kept = append(kept, "the audit log "+log+" that was there is kept")
-	}
-	e.Kept = strings.Join(kept, "; ")
-	return e
 }
 
 const firstWords = "# Written by k8s-audit-enabler, revision "
