@@ -30,8 +30,7 @@ func newSelectors() (selectors, error) {
 	for _, keys := range [][]string{
 		{detect.LabelControlPlane},
 		{detect.LabelMaster, "!" + detect.LabelControlPlane},
-		{detect.LabelMicroK8s, "!" + detect.LabelControlPlane, "!" + detect.LabelMaster},
-		{wire.LabelNodeAgent, "!" + detect.LabelControlPlane, "!" + detect.LabelMaster, "!" + detect.LabelMicroK8s},
+		{wire.LabelNodeAgent, "!" + detect.LabelControlPlane, "!" + detect.LabelMaster},
 	} {
 		selector := labels.NewSelector()
 		for _, key := range keys {

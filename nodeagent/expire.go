@@ -119,7 +119,7 @@ func newWatch(ctx context.Context, host *hostfs.FS, hostRoot string, log *slog.L
 			Host: host, Runtime: &runtime{cri: runtimes, proc: proc, host: host, log: log},
 			BootID: bootID, Uptime: uptime, Log: log, Explain: health.ExitReason,
 			Kubelet:  kubeletUnit{proc: proc, host: host, systemd: units},
-			Services: services{systemd: units, cri: runtimes, proc: proc, host: host, log: log},
+			Services: services{systemd: units, cri: runtimes, proc: proc, host: host, log: log, runs: newChildRuns()},
 			Watchdog: newWatchdog(host, hostRoot, "", kubelet),
 			// It is only ever removed here.
 			Rehearsal: &rehearsal.Stage{Host: host, Runtime: rehearsals{cri: runtimes, host: host}, Log: log},
@@ -172,10 +172,7 @@ func (w *watch) serving(ctx context.Context, e *txn.Entry) watchdog.Serving {
 	if e.Unit != "" {
 		seen := observation{}
 		(&observer{host: w.runner.Host, services: w.services, log: w.log}).findFile(ctx, &seen, nil, &txn.Live{Unit: e.Unit})
-		if seen.settings == nil {
-			return watchdog.Serving{Address: health.Address("", "")}
-		}
-		return watchdog.Serving{Address: health.Address(seen.settings.Listen())}
+		return watchdog.Serving{Address: health.Address(seen.listen())}
 	}
 	data, err := w.runner.Host.ReadFile(e.Manifest, maxSmallFile)
 	if err != nil {

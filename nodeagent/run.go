@@ -136,7 +136,7 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 			Host: host, Runtime: instances, Health: local, BootID: bootID, Log: log,
 			Explain: health.ExitReason, Uptime: uptime, Watchdog: newWatchdog(host, o.HostRoot, o.Image, kubelet),
 			Kubelet:   kubeletUnit{proc: proc, host: host, systemd: units},
-			Services:  services{systemd: units, cri: runtimes, proc: proc, host: host, log: log},
+			Services:  services{systemd: units, cri: runtimes, proc: proc, host: host, log: log, runs: newChildRuns()},
 			Rehearsal: newRehearsal(host, runtimes, proc, kubelet, local.config, log), Handover: redirect,
 			Permitted: func(ctx context.Context, c txn.Change) (bool, error) {
 				return permitted(ctx, func(ctx context.Context) (kube.ConfigMap, error) {

@@ -9,15 +9,13 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/util/version"
-
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
 	"k8s-audit-enabler.io/nodeagent/cri"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/procfs"
-	"k8s-audit-enabler.io/nodeagent/strategy/argsfile"
+	"k8s-audit-enabler.io/nodeagent/strategy/configfile"
 	"k8s-audit-enabler.io/nodeagent/strategy/dropin"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/systemd"
@@ -32,86 +30,85 @@ type serviceManager interface {
 // ofService: a plan, or where there is none what is live, is about an apiserver that a service starts.
 func ofService(p *wire.Plan, live *txn.Live) bool {
 	if p != nil {
-		return p.Strategy == wire.StrategyDropIn || p.Strategy == wire.StrategyArgsFile
+		return p.Strategy == wire.StrategyDropIn || p.Strategy == wire.StrategyConfigFile
 	}
 	return live != nil && live.Unit != ""
 }
 
-// serviceFile is what a service reads, with the file in which ours is.
-type serviceFile interface {
-	Propose(p *wire.Plan, c staticpod.Credentials, running *version.Version) (*txn.Change, *staticpod.Refusal)
-	// ProposeRevert returns nil where nothing of ours is there.
-	ProposeRevert(p *wire.Plan, live *txn.Live) *txn.Change
-	// Overridden says what of others makes ours of no effect; nil for nothing.
-	Overridden() *staticpod.Refusal
-	// Listen is where the apiserver is reached.
-	Listen() (bind, port string)
+// program is what starts an apiserver from a file: one of the two kinds.
+type program struct {
+	name, unit, elsewhere string
+	added                 *dropin.Product
+	edited                *configfile.Product
 }
 
-// findFile looks for our file among those that a service reads, or for the one with lines of ours in it.
+// programOf is the one that a plan, or where there is none a unit, is about.
+func programOf(p *wire.Plan, unit string) (program, bool) {
+	added, isAdded := dropin.ByUnit(unit)
+	edited, isEdited := configfile.ByUnit(unit)
+	if p != nil {
+		added, isAdded = dropin.ByName(p.Distribution)
+		edited, isEdited = configfile.ByName(p.Distribution)
+	}
+	switch {
+	case isAdded:
+		return program{added.Name, added.Unit, added.Elsewhere(), &added, nil}, true
+	case isEdited:
+		return program{edited.Name, edited.Unit, edited.Elsewhere, nil, &edited}, true
+	}
+	return program{}, false
+}
+
+// listen is where the apiserver of a service is reached.
+func (seen *observation) listen() (bind, port string) {
+	if seen.config.Path != "" {
+		return seen.config.Listen()
+	}
+	return seen.settings.Listen()
+}
+
+// findFile looks for our file among those that a service reads.
 func (o *observer) findFile(ctx context.Context, seen *observation, p *wire.Plan, live *txn.Live) {
 	unit := ""
 	if live != nil {
 		unit = live.Unit
 	}
-	if p != nil && p.Strategy == wire.StrategyArgsFile || p == nil && unit == argsfile.Unit {
-		o.findArgs(ctx, seen)
-	} else {
-		o.findDropIn(ctx, seen, p, unit)
-	}
-	if seen.settings != nil && o.listens != nil {
-		o.listens(seen.settings.Listen())
-	}
-}
-
-func (o *observer) findArgs(ctx context.Context, seen *observation) {
-	if _, seen.refusal = o.service(ctx, argsfile.Unit, argsfile.Name, argsfile.Elsewhere); seen.refusal != nil {
-		return
-	}
-	settings, refused := argsfile.Read(o.host)
-	if seen.refusal = refused; refused != nil {
-		return
-	}
-	seen.settings, seen.manifest = settings, staticpod.Manifest{Path: argsfile.Path, Data: settings.Data}
-}
-
-// findDropIn is for the program that a plan is about, or where there is none a unit.
-func (o *observer) findDropIn(ctx context.Context, seen *observation, p *wire.Plan, unit string) {
-	product, ok := dropin.ByUnit(unit)
-	of := unit
-	if p != nil {
-		product, ok = dropin.ByName(p.Distribution)
-		of = p.Distribution
-	}
+	program, ok := programOf(p, unit)
 	if !ok {
-		seen.refusal = refusal(reason.PlanInvalid, "no configuration of %q is known", of)
+		seen.refusal = refusal(reason.PlanInvalid, "there is no service that starts the apiserver of %q", p.Distribution)
 		return
 	}
-	s, refused := o.service(ctx, product.Unit, product.Name, product.Elsewhere())
+	command, refused := o.command(ctx, program)
+	switch {
+	case refused != nil:
+	case program.added != nil:
+		seen.settings, refused = dropin.Read(o.host, *program.added, command)
+		seen.manifest = staticpod.Manifest{Path: seen.settings.Path, Data: seen.settings.Data}
+	default:
+		seen.config, refused = configfile.Read(o.host, *program.edited, command.Args)
+		seen.manifest = staticpod.Manifest{Path: seen.config.Path, Data: seen.config.Data}
+	}
 	if seen.refusal = refused; refused != nil {
 		return
 	}
-	command := dropin.Command{Args: s.Command, Environment: slices.Concat(s.Environment, o.environment(s.EnvironmentFiles))}
-	settings, refused := dropin.Read(o.host, product, command)
-	if seen.refusal = refused; refused != nil {
-		return
+	if o.listens != nil {
+		o.listens(seen.listen())
 	}
-	seen.settings, seen.manifest = settings, staticpod.Manifest{Path: settings.Path, Data: settings.Data}
 }
 
-// service asks how a service is started, and refuses a host on which nobody could restart it.
-func (o *observer) service(ctx context.Context, unit, name, elsewhere string) (systemd.Service, *staticpod.Refusal) {
+// command asks how a service is started, and refuses a host on which nobody could restart it.
+func (o *observer) command(ctx context.Context, p program) (dropin.Command, *staticpod.Refusal) {
 	if o.services == nil {
-		return systemd.Service{}, refusal(reason.ServiceNotFound, "this agent knows of no services")
+		return dropin.Command{}, refusal(reason.ServiceNotFound, "this agent knows of no services")
 	}
-	s, err := o.services.Service(ctx, unit)
+	s, err := o.services.Service(ctx, p.unit)
 	switch {
 	case errors.Is(err, systemd.ErrNoSystemd), errors.Is(err, systemd.ErrNoUnit), err == nil && s.Active == "inactive":
-		return s, refusal(reason.ServiceNotFound, "no %s of systemd runs %s on this host, so it could not be restarted after a change; %s", unit, name, elsewhere)
+		return dropin.Command{}, refusal(reason.ServiceNotFound, "no %s of systemd runs %s on this host, so it could not be restarted after a change; %s", p.unit, p.name, p.elsewhere)
 	case err != nil:
-		return s, refusal(reason.ServiceNotFound, "%s cannot be looked at: %v", unit, err)
+		return dropin.Command{}, refusal(reason.ServiceNotFound, "%s cannot be looked at: %v", p.unit, err)
 	}
-	return s, nil
+	return dropin.Command{Args: s.Command, Environment: slices.Concat(s.Environment, o.environment(s.EnvironmentFiles))}, nil
 }
 
 // environment reads the variables that a service gets from files. One that is not there sets none.
@@ -148,6 +145,8 @@ type services struct {
 	proc    *procfs.FS
 	host    *hostfs.FS
 	log     *slog.Logger
+	// runs are those of the apiservers that services have as their children.
+	runs *childRuns
 }
 
 // Restart implements [txn.Services].
@@ -159,6 +158,9 @@ func (s services) Restart(ctx context.Context, unit string) error {
 func (s services) Runtime(unit string) txn.Runtime {
 	if p, ok := dropin.ByUnit(unit); ok && p.Pods {
 		return servicePods{services: s, logs: &runtime{cri: s.cri, proc: s.proc, host: s.host, log: s.log}}
+	}
+	if _, ok := configfile.ByUnit(unit); ok {
+		return serviceChild{serviceProcess{services: s, unit: unit}}
 	}
 	return serviceProcess{services: s, unit: unit}
 }

@@ -5,7 +5,7 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
-	"k8s-audit-enabler.io/nodeagent/strategy/argsfile"
+	"k8s-audit-enabler.io/nodeagent/strategy/configfile"
 	"k8s-audit-enabler.io/nodeagent/strategy/dropin"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/txn"
@@ -31,22 +31,23 @@ func strategies(name wire.Strategy) strategy {
 	case wire.StrategyStaticPod:
 		return staticPods{}
 	case wire.StrategyDropIn:
-		return serviceFiles{mine: func(unit string) bool { _, ok := dropin.ByUnit(unit); return ok }}
-	case wire.StrategyArgsFile:
-		return serviceFiles{mine: func(unit string) bool { return unit == argsfile.Unit }}
+		return dropIns{}
+	case wire.StrategyConfigFile:
+		return configFiles{}
 	}
 	return nil
 }
 
 // revisionIn is the revision that a file says it is of.
 func revisionIn(m staticpod.Manifest, live *txn.Live) string {
-	switch live.Unit {
-	case "":
+	switch _, added := dropin.ByUnit(live.Unit); {
+	case live.Unit == "":
 		return m.Revision()
-	case argsfile.Unit:
-		return argsfile.RevisionOf(m.Data)
+	case added:
+		return dropin.RevisionOf(m.Data)
+	default:
+		return configfile.RevisionOf(m.Data)
 	}
-	return dropin.RevisionOf(m.Data)
 }
 
 func foreign(live *txn.Live) *staticpod.Refusal {
@@ -81,29 +82,29 @@ func (staticPods) traces(seen observation, j *txn.Journal) (staticpod.Traces, *s
 
 func (staticPods) overridden(observation) *staticpod.Refusal { return nil }
 
-// serviceFiles is a file that a service reads, which is restarted: one of ours alone, or lines of ours in one of others.
-type serviceFiles struct {
-	// mine reports whether a service is one of those that are configured in this way.
-	mine func(unit string) bool
-}
+// dropIns is a file of ours among those that a service reads.
+type dropIns struct{}
 
-func (s serviceFiles) owns(live *txn.Live) *staticpod.Refusal {
-	if live != nil && !s.mine(live.Unit) {
+func (dropIns) owns(live *txn.Live) *staticpod.Refusal {
+	if live == nil {
+		return nil
+	}
+	if _, ok := dropin.ByUnit(live.Unit); !ok {
 		return foreign(live)
 	}
 	return nil
 }
 
-func (serviceFiles) propose(p *wire.Plan, seen observation, running *version.Version, _ *txn.Journal, _ bool) (*txn.Change, *staticpod.Refusal) {
+func (dropIns) propose(p *wire.Plan, seen observation, running *version.Version, _ *txn.Journal, _ bool) (*txn.Change, *staticpod.Refusal) {
 	return seen.settings.Propose(p, seen.credentials, running)
 }
 
-func (serviceFiles) proposeRevert(p *wire.Plan, seen observation, j *txn.Journal) (*txn.Change, *staticpod.Refusal) {
+func (dropIns) proposeRevert(p *wire.Plan, seen observation, j *txn.Journal) (*txn.Change, *staticpod.Refusal) {
 	return seen.settings.ProposeRevert(p, j.Live), nil
 }
 
-// traces never lead to a repair without a permit: whoever changes such a file restarts nothing.
-func (serviceFiles) traces(seen observation, _ *txn.Journal) (staticpod.Traces, *staticpod.Refusal) {
+// traces never lead to a repair without a permit: whoever changes our file restarts nothing.
+func (dropIns) traces(seen observation, _ *txn.Journal) (staticpod.Traces, *staticpod.Refusal) {
 	t := staticpod.Traces{Lost: "was changed by somebody else"}
 	if seen.manifest.Data == nil {
 		t.Lost = "was removed by somebody else"
@@ -111,6 +112,32 @@ func (serviceFiles) traces(seen observation, _ *txn.Journal) (staticpod.Traces, 
 	return t, nil
 }
 
-func (serviceFiles) overridden(seen observation) *staticpod.Refusal {
-	return seen.settings.Overridden()
+func (dropIns) overridden(seen observation) *staticpod.Refusal { return seen.settings.Overridden() }
+
+// configFiles is the one file that a service reads.
+type configFiles struct{}
+
+func (configFiles) owns(live *txn.Live) *staticpod.Refusal {
+	if live == nil {
+		return nil
+	}
+	if _, ok := configfile.ByUnit(live.Unit); !ok {
+		return foreign(live)
+	}
+	return nil
 }
+
+func (configFiles) propose(p *wire.Plan, seen observation, running *version.Version, j *txn.Journal, _ bool) (*txn.Change, *staticpod.Refusal) {
+	return seen.config.Propose(configfile.Input{Plan: p, Credentials: seen.credentials, Version: running, Live: j.Live, Strays: j.Strays})
+}
+
+func (configFiles) proposeRevert(p *wire.Plan, seen observation, j *txn.Journal) (*txn.Change, *staticpod.Refusal) {
+	return seen.config.ProposeRevert(configfile.Input{Plan: p, Live: j.Live, Strays: j.Strays})
+}
+
+// traces never lead to a repair without a permit: whoever changes the file restarts nothing.
+func (configFiles) traces(observation, *txn.Journal) (staticpod.Traces, *staticpod.Refusal) {
+	return staticpod.Traces{Lost: "was changed by somebody else"}, nil
+}
+
+func (configFiles) overridden(observation) *staticpod.Refusal { return nil }

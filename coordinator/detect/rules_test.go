@@ -153,27 +153,19 @@ func TestControlPlane(t *testing.T) {
 		n.Labels = labels
 		return n
 	}
-	microK8s := func(n Node) Node {
-		labels := map[string]string{"microk8s.io/cluster": "true"}
-		for k, v := range n.Labels {
-			labels[k] = v
-		}
-		n.Labels = labels
-		return n
-	}
 	pod := func(node string) Apiserver { return Apiserver{Pod: "kube-apiserver-" + node, Node: node} }
 	tests := map[string]struct {
 		nodes                      []Node
 		pods                       []Apiserver
 		members, former, strangers string
 	}{
-		"a role with an apiserver":                             {[]Node{role("a", LabelControlPlane, "")}, []Apiserver{pod("a")}, "a", "", ""},
-		"the older role with a value":                          {[]Node{role("a", LabelMaster, "true")}, []Apiserver{pod("a")}, "a", "", ""},
-		"a role without an apiserver is not confirmed":         {[]Node{role("a", LabelControlPlane, "")}, nil, "", "", ""},
-		"MicroK8s' role, whose apiserver shows no pod":         {[]Node{microK8s(role("a", LabelMicroK8s, "microk8s-controlplane"))}, nil, "a", "", ""},
-		"a worker of MicroK8s":                                 {[]Node{microK8s(Node{Name: "a"})}, nil, "", "", ""},
-		"a role of k3s, whose apiserver shows no pod":          {[]Node{{Name: "a", KubeletVersion: "v1.30.2+k3s1", Labels: map[string]string{LabelControlPlane: "true"}}}, nil, "a", "", ""},
-		"a worker of k3s":                                      {[]Node{{Name: "a", KubeletVersion: "v1.30.2+k3s1"}}, nil, "", "", ""},
+		"a role with an apiserver":                     {[]Node{role("a", LabelControlPlane, "")}, []Apiserver{pod("a")}, "a", "", ""},
+		"the older role with a value":                  {[]Node{role("a", LabelMaster, "true")}, []Apiserver{pod("a")}, "a", "", ""},
+		"a role without an apiserver is not confirmed": {[]Node{role("a", LabelControlPlane, "")}, nil, "", "", ""},
+		"k3s and k0s show none": {
+			[]Node{{Name: "a", Labels: map[string]string{LabelControlPlane: "true"}, KubeletVersion: "v1.30.2+k3s1"}, {Name: "b", Labels: map[string]string{LabelControlPlane: "true", "node.k0sproject.io/role": "control-plane"}}}, nil, "a b", "", "",
+		},
+		"a worker of k3s is none":                              {[]Node{{Name: "a", KubeletVersion: "v1.30.2+k3s1"}}, nil, "", "", ""},
 		"an apiserver without a role is a stranger":            {nil, []Apiserver{pod("a")}, "", "", "kube-apiserver-a"},
 		"ours stays while its apiserver is away":               {[]Node{ours(role("a", LabelControlPlane, ""))}, nil, "a", "", ""},
 		"ours stays while its role is away":                    {[]Node{ours(Node{Name: "a"})}, []Apiserver{pod("a")}, "a", "", ""},

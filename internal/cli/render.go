@@ -53,6 +53,11 @@ func renderers() []renderer {
 			"  kubectl audit-enabler render k3s --sink=http://10.43.0.20:7765/k8s_audit --kubernetes-version=1.34 -f config.yaml --files=audit > new.yaml",
 			render.K3s,
 		},
+		{
+			"k0s", "Print spec.api.extraArgs for k0s.yaml, and write the files that it needs on each controller",
+			"  kubectl audit-enabler render k0s --sink=https://audit.example.com/k8s_audit --kubernetes-version=1.34 -f k0s.yaml --files=audit > new.yaml",
+			render.K0s,
+		},
 	}
 }
 
@@ -107,7 +112,7 @@ func newRendererCommand(streams genericiooptions.IOStreams, r renderer) *cobra.C
 	flags.StringVar(&policy, "policy", "", "file with the audit policy; the recommended one without it")
 	flags.StringVar(&o.APIVersion, "api-version", "", "the form of the configuration, as in v1beta3, where a tool has several")
 	flags.StringVarP(&base, "filename", "f", "", "your own configuration, which is printed with the settings in it")
-	if slices.Contains([]string{"kubeadm", "rke2", "k3s"}, r.use) {
+	if slices.Contains([]string{"kubeadm", "rke2", "k3s", "k0s"}, r.use) {
 		flags.StringVar(&files, "files", "", "directory to write the files to that each control-plane node needs")
 	}
 	return cmd

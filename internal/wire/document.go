@@ -20,7 +20,6 @@ const (
 	KindNodeStatus    = "NodeStatus"
 	KindClusterStatus = "ClusterStatus"
 	KindRequest       = "Request"
-	KindBridgePlan    = "BridgePlan"
 )
 
 // ErrNoDocument says that a ConfigMap has no document yet. It is not a fault: the coordinator creates status ConfigMaps
@@ -35,7 +34,7 @@ type TypeMeta struct {
 
 // Document is any of this package's documents.
 type Document interface {
-	*Config | *Plan | *NodeStatus | *ClusterStatus | *Request | *BridgePlan
+	*Config | *Plan | *NodeStatus | *ClusterStatus | *Request
 	typeMeta() *TypeMeta
 }
 

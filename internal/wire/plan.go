@@ -26,8 +26,8 @@ const (
 	StrategyStaticPod Strategy = "static-pod"
 	// StrategyDropIn: a file of ours among those that a service reads, which is restarted.
 	StrategyDropIn Strategy = "drop-in"
-	// StrategyArgsFile: lines of ours in the file of flags that a service reads, which is restarted.
-	StrategyArgsFile Strategy = "args-file"
+	// StrategyConfigFile: values of ours in the one file that a service reads, which is restarted.
+	StrategyConfigFile Strategy = "config-file"
 )
 
 // Plan is what one node shall be like, and, while a permit is in it, the leave to make it so.

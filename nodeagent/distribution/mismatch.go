@@ -20,14 +20,14 @@ const (
 
 // Names of those whose apiservers a service starts.
 const (
-	RKE2     = "rke2"
-	K3s      = "k3s"
-	MicroK8s = "microk8s"
+	RKE2 = "rke2"
+	K3s  = "k3s"
+	K0s  = "k0s"
 )
 
 // Names are all of them.
 func Names() []string {
-	return []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Kops, RKE2, K3s, MicroK8s}
+	return []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Kops, RKE2, K3s, K0s}
 }
 
 // Host is what a host shows of who owns its apiserver.
@@ -93,9 +93,9 @@ func Mismatch(name string, h Host) string {
 		if h.runs(name, "server") == "" {
 			return fmt.Sprintf("the plan says %s, but no process %s server runs on this host", name, name)
 		}
-	case MicroK8s:
-		if h.runs("kubelite") == "" {
-			return "the plan says microk8s, but no process kubelite runs on this host, or it does in a strictly confined snap, which cannot read our files"
+	case K0s:
+		if h.runs(name, "controller") == "" {
+			return "the plan says k0s, but no process k0s controller runs on this host"
 		}
 	}
 	if unit := h.anyOf(kopsUnits()...); unit != "" && path.Base(h.Manifest.Path) == kopsManifest {
@@ -137,8 +137,8 @@ func owners() []owner {
 		{"OpenShift 3", "", openShift3},
 		{"RKE2", RKE2, func(h Host) string { return cmp.Or(h.runs("rke2", "server"), h.below(rancherDir+"/rke2")) }},
 		{"k3s", K3s, func(h Host) string { return cmp.Or(h.runs("k3s", "server"), h.below(rancherDir+"/k3s")) }},
-		{"k0s", "", func(h Host) string { return h.runs("k0s", "controller") }},
-		{"MicroK8s", MicroK8s, func(h Host) string { return h.runs("kubelite") }},
+		{"k0s", K0s, func(h Host) string { return h.runs("k0s", "controller") }},
+		{"MicroK8s", "", func(h Host) string { return h.runs("kubelite") }},
 		{"Deckhouse", "", func(h Host) string { return cmp.Or(h.marked("deckhouse.io"), h.mounts(deckhouseDir)) }},
 		{"Gardener", "", func(h Host) string { return h.marked("gardener.cloud") }},
 	}

@@ -65,9 +65,16 @@ func (r *Runner) privateDir(c Change) error {
 	if err := r.Host.MkdirAll(c.Dir, 0o700); err != nil {
 		return err
 	}
-	owner := hostfs.Owner{UID: os.Geteuid(), GID: os.Getegid()}
+	us := hostfs.Owner{UID: os.Geteuid(), GID: os.Getegid()}
+	owner := us
 	if c.Owner != nil {
 		owner = *c.Owner
+	}
+	// An apiserver in a pod has its directories mounted; one on the host has to walk there.
+	if c.Unit != "" && c.Owner != nil {
+		if err := r.Host.Private(DataDir, us, 0o711); err != nil {
+			return err
+		}
 	}
 	return r.Host.Private(c.Dir, owner, 0o700)
 }

@@ -18,72 +18,113 @@ import (
 	"k8s-audit-enabler.io/test/e2e/stage"
 )
 
-// TestAServiceThatStartsItsApiserver turns a kubeadm host into one of k3s or of RKE2 and has it enabled, rolled back and reverted.
-// systemd, kubelet and apiserver are real. The program that reads config.yaml.d and starts the apiserver is a stand-in: see
-// cmd/rancher-stand-in for what it does as the real ones do, and what it refuses. The kubelet, which the real ones have in
+// service is a program that starts an apiserver.
+type service struct {
+	name, unit, command string
+	// folder holds its configuration, and file is the one that is ours or that ours is in.
+	folder, file string
+	// strategy is the one for it, and holds what the file holds then.
+	strategy wire.Strategy
+	holds    []string
+	// kill is what systemd ends with it.
+	kill string
+	// mark makes the node one of its.
+	mark []string
+	// pod: its apiserver shows one.
+	pod bool
+}
+
+func serviceNamed(name string) service {
+	return map[string]service{
+		"k3s": {
+			name: "k3s", unit: "k3s.service", command: "server", folder: "/etc/rancher/k3s", file: "/etc/rancher/k3s/config.yaml.d/90-k8s-audit-enabler.yaml",
+			strategy: wire.StrategyDropIn, holds: []string{"kube-apiserver-arg+:", "audit-webhook-config-file=/var/lib/k8s_audit/"},
+			kill: "control-group", mark: []string{"annotate", `k3s.io/node-args=["server"]`},
+		},
+		"rke2": {
+			name: "rke2", unit: "rke2-server.service", command: "server", folder: "/etc/rancher/rke2", file: "/etc/rancher/rke2/config.yaml.d/90-k8s-audit-enabler.yaml",
+			strategy: wire.StrategyDropIn, holds: []string{"kube-apiserver-arg+:", "audit-webhook-config-file=/var/lib/k8s_audit/"},
+			kill: "process", mark: []string{"annotate", `rke2.io/node-args=["server"]`}, pod: true,
+		},
+		"k0s": {
+			name: "k0s", unit: "k0scontroller.service", command: "controller --enable-worker", folder: "/etc/k0s", file: "/etc/k0s/k0s.yaml",
+			strategy: wire.StrategyConfigFile, holds: []string{"# a comment of the user's", "audit-webhook-config-file: /var/lib/k8s_audit/"},
+			kill: "control-group", mark: []string{"label", "node.k0sproject.io/role=control-plane"},
+		},
+	}[name]
+}
+
+// TestAServiceThatStartsItsApiserver turns a kubeadm host into one of k3s, RKE2 or k0s and has it enabled, rolled back and reverted.
+// systemd, kubelet and apiserver are real. The program that reads the configuration and starts the apiserver is a stand-in: see
+// cmd/service-stand-in for what it does as the real ones do, and what it refuses. The kubelet, which the real ones have in
 // themselves, goes on while it restarts.
 func TestAServiceThatStartsItsApiserver(t *testing.T) {
 	if os.Getenv("K8S_AUDIT_ENABLER_TEST_LONG") == "" {
 		t.Skip("takes long; runs with K8S_AUDIT_ENABLER_TEST_LONG")
 	}
-	for _, product := range []string{"k3s", "rke2"} {
+	for _, product := range []string{"k3s", "rke2", "k0s"} {
 		t.Run(product, func(t *testing.T) {
 			s := play(t, stage.Options{Nodes: 1, QuickRestarts: true, PatientKubelet: true})
-			playService(t, s, product)
+			playService(t, s, serviceNamed(product))
 		})
 	}
 }
 
-func playService(t *testing.T, s *scene, product string) { //nolint:thelper // acts, whose lines matter
+func playService(t *testing.T, s *scene, of service) { //nolint:thelper // acts, whose lines matter
 	node := s.Nodes()[0]
 	must(t, s.ServeSink(t.Context(), ""))
-	s.rancher(t, node, product)
-	folder := "/etc/rancher/" + product
-	before, manifests := s.snapshot(t, node, folder), s.snapshot(t, node, "/etc/kubernetes")
-	ours := folder + "/config.yaml.d/90-k8s-audit-enabler.yaml"
+	s.serveBy(t, node, of)
+	before, manifests := s.snapshot(t, node, of.folder), s.snapshot(t, node, "/etc/kubernetes")
+	was, _ := s.ReadHost(node, of.file) // where it is the user's
 
-	t.Run("enabled by a file beside its configuration, and one restart", func(t *testing.T) {
+	t.Run("enabled by its configuration, and one restart", func(t *testing.T) {
 		defer s.act(t)()
 		begin := time.Now()
 		s.install(t, nil)
 		status := s.ready(t, oneRestart)
 		t.Logf("enabled after %s", time.Since(begin).Round(time.Second))
-		if status.Distribution.Name != product || status.Strategy != wire.StrategyDropIn {
+		if status.Distribution.Name != of.name || status.Strategy != of.strategy {
 			t.Errorf("recognised as %+v, strategy %s", status.Distribution, status.Strategy)
 		}
 		s.restarts(t, begin, 1)
-		if text := s.host(t, node, ours); !strings.Contains(text, "kube-apiserver-arg+:") || !strings.Contains(text, "audit-webhook-config-file=/var/lib/k8s_audit/") {
-			t.Errorf("%s:\n%s", ours, text)
+		for _, want := range of.holds {
+			if text := s.host(t, node, of.file); !strings.Contains(text, want) {
+				t.Errorf("%s without %q:\n%s", of.file, want, text)
+			}
 		}
 		s.canary(t)
 	})
 	t.Run("an apiserver that does not start with it: rolled back, and audited as before", func(t *testing.T) {
 		defer s.act(t)()
-		was := s.host(t, node, ours)
-		must(t, s.WriteHost(node, "/etc/rancher/stand-in-spoils", "--audit-webhook-batch-max-wait=7s\n"))
+		good := s.host(t, node, of.file)
+		must(t, s.WriteHost(node, "/etc/stand-in-spoils", "--audit-webhook-batch-max-wait=7s\n"))
 		s.install(t, stage.Values{"webhook": stage.Values{"batchMaxWait": "7s"}})
 		n, err := s.WaitNode(within(t, 2*oneRestart), node, "is rolled back", func(n wire.NodeStatus) bool { return n.Phase == wire.PhaseRolledBack })
 		must(t, err)
 		if n.LastError == nil || n.Reason != reason.CrashLooping || !strings.Contains(strings.Join(n.LastError.LogTail, "\n"), "nonsense") {
 			t.Errorf("reason %s, last error %+v", n.Reason, n.LastError)
 		}
-		if diff := cmp.Diff(was, s.host(t, node, ours)); diff != "" {
-			t.Errorf("%s (-before +after):\n%s", ours, diff)
+		if diff := cmp.Diff(good, s.host(t, node, of.file)); diff != "" {
+			t.Errorf("%s (-before +after):\n%s", of.file, diff)
 		}
 		s.canary(t)
 	})
 	t.Run("the configuration taken back, nothing restarts", func(t *testing.T) {
 		defer s.act(t)()
 		begin := time.Now()
-		must(t, os.Remove(s.OnHost(node, "/etc/rancher/stand-in-spoils")))
+		must(t, os.Remove(s.OnHost(node, "/etc/stand-in-spoils")))
 		s.install(t, nil)
 		s.ready(t, oneRestart)
 		s.restarts(t, begin, 0)
 	})
-	t.Run("the file removed by somebody: put back in its turn", func(t *testing.T) {
+	t.Run("what is ours removed by somebody: put back in its turn", func(t *testing.T) {
 		defer s.act(t)()
 		begin := time.Now()
-		must(t, os.Remove(s.OnHost(node, ours)))
+		if was != "" {
+			must(t, s.WriteHost(node, of.file, was))
+		} else {
+			must(t, os.Remove(s.OnHost(node, of.file)))
+		}
 		_, err := s.WaitNode(within(t, decision), node, "says that its file is gone", func(n wire.NodeStatus) bool { return n.Phase != wire.PhaseApplied })
 		must(t, err)
 		s.ready(t, oneRestart)
@@ -93,46 +134,39 @@ func playService(t *testing.T, s *scene, product string) { //nolint:thelper // a
 	t.Run("uninstalled, nothing is left, after one restart", func(t *testing.T) {
 		defer s.act(t)()
 		uninstalled(t, s, manifests)
-		if diff := cmp.Diff(before, s.snapshot(t, node, folder)); diff != "" {
-			t.Errorf("files under %s (-before +after):\n%s", folder, diff)
+		if diff := cmp.Diff(before, s.snapshot(t, node, of.folder)); diff != "" {
+			t.Errorf("files under %s (-before +after):\n%s", of.folder, diff)
 		}
-		if _, err := os.Stat(filepath.Dir(s.OnHost(node, ours))); err == nil {
-			t.Errorf("%s is left", filepath.Dir(ours))
+		if _, err := os.Stat(filepath.Dir(s.OnHost(node, of.file))); err == nil && was == "" {
+			t.Errorf("%s is left", filepath.Dir(of.file))
 		}
 	})
 }
 
-// rancher makes a service start the apiserver of a kubeadm host, with the arguments and files that kubeadm gave it.
-func (s *scene) rancher(t *testing.T, node, product string) {
+// serveBy makes a service start the apiserver of a kubeadm host, with the arguments and files that kubeadm gave it.
+func (s *scene) serveBy(t *testing.T, node string, of service) {
 	t.Helper()
 	var pod corev1.Pod
 	must(t, yaml.Unmarshal([]byte(s.host(t, node, stage.ManifestPath)), &pod))
-	var args []string
-	for _, flag := range pod.Spec.Containers[0].Command[1:] {
-		args = append(args, strings.TrimPrefix(flag, "--"))
-	}
-	config, err := yaml.Marshal(map[string]any{"kube-apiserver-arg": args, "write-kubeconfig-mode": "0600"})
-	must(t, err)
-	folder := "/etc/rancher/" + product
-	must(t, s.WriteHost(node, folder+"/config.yaml", string(config)))
-	template, err := yaml.Marshal(pod)
-	must(t, err)
-	must(t, s.WriteHost(node, folder+"/stand-in-template.yaml", string(template)))
-
-	program := filepath.Join(s.Dir, product)
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./cmd/rancher-stand-in")
+	flags := pod.Spec.Containers[0].Command[1:]
+	program := filepath.Join(s.Dir, of.name)
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "./cmd/service-stand-in")
 	build.Dir, build.Env = s.Module, append(os.Environ(), "CGO_ENABLED=0")
 	if said, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the stand-in: %v\n%s", err, said)
 	}
-	for from, to := range map[string]string{program: "/usr/local/bin/" + product, s.Lab.Program("kube-apiserver"): "/usr/local/bin/kube-apiserver"} {
+	for from, to := range map[string]string{program: "/usr/local/bin/" + of.name, s.Lab.Program("kube-apiserver"): "/usr/local/bin/kube-apiserver"} {
 		text, err := os.ReadFile(from)
 		must(t, err)
 		must(t, s.WriteHost(node, to, string(text)))
 		must(t, os.Chmod(s.OnHost(node, to), 0o755))
 	}
-	unit := map[string]string{"k3s": "k3s.service", "rke2": "rke2-server.service"}[product]
-	must(t, s.WriteHost(node, "/etc/systemd/system/"+unit, fmt.Sprintf(`[Unit]
+	if of.name == "k0s" {
+		s.configureK0s(t, node, flags)
+	} else {
+		s.configureRancher(t, node, of, flags, pod)
+	}
+	must(t, s.WriteHost(node, "/etc/systemd/system/"+of.unit, fmt.Sprintf(`[Unit]
 Description=A stand-in for %[1]s
 
 [Service]
@@ -141,20 +175,51 @@ KillMode=%[2]s
 TimeoutStartSec=0
 Restart=always
 RestartSec=5s
-ExecStart=/usr/local/bin/%[1]s server
-`, product, map[string]string{"k3s": "control-group", "rke2": "process"}[product])))
+ExecStart=/usr/local/bin/%[1]s %[3]s
+`, of.name, of.kill, of.command)))
 	begin := time.Now()
 	must(t, os.Remove(s.OnHost(node, stage.ManifestPath)))
 	must(t, stage.Until(within(t, 2*time.Minute), "the static pod is gone", func(ctx) (bool, error) { return !s.starts.Alive(node), nil }))
 	s.run(t, node, "systemctl", "daemon-reload")
-	s.run(t, node, "systemctl", "start", unit)
-	must(t, stage.Until(within(t, 2*time.Minute), "the node is known as one of "+product, func(ctx ctx) (bool, error) {
-		_, err := s.Kubectl(ctx, "annotate", "--overwrite", "node", node, product+".io/node-args=[\"server\"]")
+	s.run(t, node, "systemctl", "start", of.unit)
+	must(t, stage.Until(within(t, 2*time.Minute), "the node is known as one of "+of.name, func(ctx ctx) (bool, error) {
+		_, err := s.Kubectl(ctx, of.mark[0], "--overwrite", "node", node, of.mark[1])
 		return err == nil, err
 	}))
 	must(t, stage.Until(within(t, 2*time.Minute), "the apiserver's pod is as it shall be", func(ctx ctx) (bool, error) {
 		out, err := s.Kubectl(ctx, "-n", "kube-system", "get", "pods", "-l", "component=kube-apiserver", "-o", "jsonpath={.items[*].status.containerStatuses[*].ready}")
-		return out == map[string]string{"k3s": "", "rke2": "true"}[product], err
+		return out == map[bool]string{true: "true", false: ""}[of.pod], err
 	}))
-	t.Logf("%s serves after %s", product, time.Since(begin).Round(time.Second))
+	t.Logf("%s serves after %s", of.name, time.Since(begin).Round(time.Second))
+}
+
+func (s *scene) configureRancher(t *testing.T, node string, of service, flags []string, pod corev1.Pod) {
+	t.Helper()
+	var args []string
+	for _, flag := range flags {
+		args = append(args, strings.TrimPrefix(flag, "--"))
+	}
+	config, err := yaml.Marshal(map[string]any{"kube-apiserver-arg": args, "write-kubeconfig-mode": "0600"})
+	must(t, err)
+	must(t, s.WriteHost(node, of.folder+"/config.yaml", string(config)))
+	template, err := yaml.Marshal(pod)
+	must(t, err)
+	must(t, s.WriteHost(node, of.folder+"/stand-in-template.yaml", string(template)))
+}
+
+// configureK0s has the apiserver run by a user of its own, who reads copies of kubeadm's keys.
+func (s *scene) configureK0s(t *testing.T, node string, flags []string) {
+	t.Helper()
+	s.run(t, node, "sh", "-c", "echo kube-apiserver:x:471:470::/var/lib/k0s:/sbin/nologin >> /etc/passwd && mkdir -p /var/lib/k0s && cp -a /etc/kubernetes/pki /var/lib/k0s/ && chown -R 471:470 /var/lib/k0s")
+	args := map[string]string{}
+	for _, flag := range flags {
+		name, value, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
+		args[name] = strings.ReplaceAll(value, "/etc/kubernetes/pki", "/var/lib/k0s/pki")
+	}
+	config, err := yaml.Marshal(map[string]any{
+		"apiVersion": "k0s.k0sproject.io/v1beta1", "kind": "ClusterConfig", "metadata": map[string]string{"name": "k0s"},
+		"spec": map[string]any{"api": map[string]any{"port": 6443, "extraArgs": args}, "storage": map[string]string{"type": "etcd"}},
+	})
+	must(t, err)
+	must(t, s.WriteHost(node, "/etc/k0s/k0s.yaml", "# a comment of the user's\n"+string(config)))
 }

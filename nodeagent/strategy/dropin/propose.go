@@ -71,7 +71,7 @@ func (s Settings) Overridden() *strategy.Refusal {
 
 // settle decides flag by flag.
 func (s Settings) settle(p *wire.Plan, revision string) (apiserver.Decision, *strategy.Refusal) {
-	d, refusal := strategy.Settle(s.Product.Name, s.existing(), p, revision)
+	d, refusal := strategy.Decide(s.Product.Name, s.Product.Name, s.existing(), p, revision)
 	if refusal != nil {
 		return d, refusal
 	}

@@ -86,20 +86,5 @@ func flags(list []string) ([]string, error) {
 		}
 		values[name] = value
 	}
-	spoilt, err := os.ReadFile(spoils)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read what is to be spoilt: %w", err)
-	}
-	var out []string
-	for _, name := range order {
-		flag := "--" + name + "=" + values[name]
-		if flag == strings.TrimSpace(string(spoilt)) {
-			flag = "--" + name + "=nonsense"
-		}
-		out = append(out, flag)
-	}
-	return out, nil
+	return spoil(order, values)
 }
-
-// spoils holds a flag, as it stands on the apiserver's command line, that gets a value on which the apiserver ends.
-const spoils = "/etc/rancher/stand-in-spoils"

@@ -1,10 +1,12 @@
-// Command rancher-stand-in stands in for k3s and RKE2 in scenarios: installed under one of their names, `k3s server` or `rke2 server`. It
-// is neither. It reads the configuration as they do, config.yaml and then config.yaml.d/*.yaml in the order of their names, a key that
-// ends in + appending to a list, and starts a real kube-apiserver with nothing but the kube-apiserver-arg of those files:
+// Command service-stand-in stands in for programs that start an apiserver, in scenarios: installed under one of their names, `k3s server`,
+// `rke2 server` or `k0s controller`. It is none of them. It reads the configuration as they do, and starts a real kube-apiserver with
+// nothing but the arguments in it:
 //
-//   - as k3s, as a part of itself: when one of the two ends, so does the other;
-//   - as rke2, in a static pod whose manifest is removed and written anew at each start, from a template, with each file that an argument
-//     names mounted, and the directory of the audit log, and nothing else that the template does not mount.
+//   - as k3s, from the kube-apiserver-arg of config.yaml and then config.yaml.d/*.yaml in the order of their names, a key that ends in +
+//     appending to a list; as a part of itself: when one of the two ends, so does the other;
+//   - as rke2, from the same, in a static pod whose manifest is removed and written anew at each start, from a template, with each file
+//     that an argument names mounted, and the directory of the audit log, and nothing else that the template does not mount;
+//   - as k0s, from spec.api.extraArgs of k0s.yaml, as its child, run by the user kube-apiserver and started again when it ends.
 //
 // It is strict, so that a wrong setting cannot pass: a key that is not one of theirs, an argument without a value, and a list that is
 // none are errors, after which it ends. It tells systemd that it is ready when the apiserver is.
@@ -13,13 +15,13 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -41,22 +43,32 @@ func main() {
 }
 
 func run(ctx context.Context, name string, args []string) error {
-	if len(args) != 1 || args[0] != "server" {
-		return fmt.Errorf("called with %q, and only server is known", args)
-	}
 	dir := filepath.Join("/etc/rancher", name)
-	flags, err := readConfig(filepath.Join(dir, "config.yaml"))
-	if err != nil {
-		return err
-	}
-	go announce(ctx)
-	switch name {
-	case "k3s":
+	switch call := strings.Join(append([]string{name}, args...), " "); call {
+	case "k3s server":
+		flags, err := readConfig(filepath.Join(dir, "config.yaml"))
+		if err != nil {
+			return err
+		}
+		go announce(ctx)
 		return embed(ctx, flags)
-	case "rke2":
+	case "rke2 server":
+		flags, err := readConfig(filepath.Join(dir, "config.yaml"))
+		if err != nil {
+			return err
+		}
+		go announce(ctx)
 		return writePod(ctx, dir, flags)
+	case "k0s controller --enable-worker":
+		flags, err := readCluster("/etc/k0s/k0s.yaml")
+		if err != nil {
+			return err
+		}
+		go announce(ctx)
+		return supervise(ctx, flags)
+	default:
+		return fmt.Errorf("%q is not known", call)
 	}
-	return errors.New("called by a name that is not known")
 }
 
 // announce tells systemd when the apiserver is ready.

@@ -1,0 +1,134 @@
+package configfile
+
+import (
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/apiserver"
+	"k8s-audit-enabler.io/nodeagent/strategy"
+	"k8s-audit-enabler.io/nodeagent/txn"
+)
+
+// Input is what a change is made from, beside the file.
+type Input struct {
+	Plan        *wire.Plan
+	Credentials strategy.Credentials
+	// Version is the running apiserver's; nil where it is not known.
+	Version *version.Version
+	// Live is what was committed, nil for nothing, and Strays are edits of ours that may be in the file although they were not.
+	Live   *txn.Live
+	Strays []txn.Stray
+}
+
+// Propose computes the change that gives the file what the plan wants, with everything checked that can be checked without touching
+// the host. The change is empty, its New equal to its Base, where the file is so already.
+func (s Settings) Propose(in Input) (*txn.Change, *Refusal) {
+	p := in.Plan
+	if txn.Mode(p.Rehearse) == txn.ModeAlways {
+		return nil, strategy.Refuse(reason.RehearsalNotPossible, "%s starts its apiserver itself, so that there can be no second one beside it; set rollout.rehearse to auto or never", s.Product.Name)
+	}
+	revision := strategy.EffectiveRevision(p.Revision, in.Credentials)
+	files, refusal := strategy.Render(p, in.Credentials, in.Version)
+	if refusal != nil {
+		return nil, refusal
+	}
+	original, _, refusal := s.original(in.Live, in.Strays)
+	if refusal != nil {
+		return nil, refusal
+	}
+	args, _, err := s.Product.parse(original)
+	if err != nil {
+		return nil, strategy.Refuse(reason.ManifestNotUnderstood, "%s: %v", s.Path, err)
+	}
+	d, refusal := strategy.Decide(s.Path, s.Product.Name, args, p, revision)
+	if refusal != nil {
+		return nil, refusal
+	}
+	text, record, err := apiserver.EditSettings(original, s.wanted(d.Flags))
+	if err != nil {
+		return nil, strategy.Refuse(reason.ManifestNotUnderstood, "%s: %v", s.Path, err)
+	}
+	kept, err := json.Marshal(record)
+	if err != nil {
+		return nil, strategy.Refuse(reason.PlanInvalid, "encode the record of the edit: %v", err)
+	}
+	change := &txn.Change{
+		Kind: txn.KindApply, Revision: revision, PlanRevision: p.Revision, Manifest: s.Path, Unit: s.Product.Unit,
+		Base: s.Data, New: text, BaseRevision: RevisionOf(s.Data), Dir: apiserver.RevisionDir(revision), Files: files.List(revision, d.PolicyOurs),
+		Owner: s.owner, Record: kept, Effects: strategy.Effects(p, d, args, in.Version), ReadyTimeout: strategy.ReadyTimeout(p),
+		Audited: d.PolicyOurs && p.Desired.Canary != "",
+	}
+	if d.LogOurs {
+		change.LogBytes = strategy.LogSize(d.Flags)
+	}
+	return change, nil
+}
+
+// ProposeRevert computes the change that takes ours out of the file. A nil change means that there is nothing of ours.
+func (s Settings) ProposeRevert(in Input) (*txn.Change, *Refusal) {
+	original, kept, refusal := s.original(in.Live, in.Strays)
+	if refusal != nil {
+		return nil, refusal
+	}
+	if RevisionOf(original) != "" {
+		return nil, strategy.Refuse(reason.ManifestConflict,
+			"%s names a directory of ours, and nothing on this host says what stood there before; take the audit settings out of it by hand, and restart %s", s.Path, s.Product.Unit)
+	}
+	if string(original) == string(s.Data) && in.Live == nil {
+		return nil, nil //nolint:nilnil // nothing of ours, and nothing wrong
+	}
+	return &txn.Change{
+		Kind: txn.KindRevert, PlanRevision: in.Plan.Revision, Manifest: s.Path, Unit: s.Product.Unit, Base: s.Data, New: original,
+		BaseRevision: RevisionOf(s.Data), Note: strings.Join(kept, "; "), ReadyTimeout: strategy.ReadyTimeout(in.Plan),
+	}, nil
+}
+
+// original is the file without what is ours, and what of it somebody else has changed, which stays.
+func (s Settings) original(live *txn.Live, strays []txn.Stray) (data []byte, kept []string, refusal *Refusal) {
+	var records []json.RawMessage
+	for _, stray := range strays {
+		records = append(records, stray.Record)
+	}
+	if live != nil {
+		records = append(records, live.Record)
+	}
+	data = s.Data
+	for _, text := range slices.Backward(records) {
+		var record apiserver.SettingsChange
+		if err := json.Unmarshal(text, &record); err != nil {
+			return nil, nil, strategy.Refuse(reason.ManifestNotUnderstood, "%s: read the record of the edit: %v", s.Path, err)
+		}
+		var notes []string
+		var err error
+		if data, notes, err = apiserver.RevertSettings(data, record); err != nil {
+			return nil, nil, strategy.Refuse(reason.ManifestNotUnderstood, "%s: %v", s.Path, err)
+		}
+		kept = append(kept, notes...)
+	}
+	return data, kept, nil
+}
+
+// wanted are flags as settings of the file.
+func (s Settings) wanted(flags []wire.Flag) []apiserver.Setting {
+	var out []apiserver.Setting
+	for _, f := range flags {
+		out = append(out, apiserver.Setting{Path: append(slices.Clone(s.Product.args), f.Name), Value: f.Value})
+	}
+	return out
+}
+
+var ourDirectory = regexp.MustCompile(regexp.QuoteMeta(apiserver.AuditDir) + `/(r[0-9a-f]{12}(?:-[0-9a-f]{8})?)/`)
+
+// RevisionOf is the revision whose files a configuration names, empty for none of ours.
+func RevisionOf(data []byte) string {
+	if found := ourDirectory.FindSubmatch(data); found != nil {
+		return string(found[1])
+	}
+	return ""
+}
