@@ -12,13 +12,17 @@ import (
 
 	_ "golang.org/x/crypto/x509roots/fallback" // the image has no CA roots of its own
 
+	"k8s-audit-enabler.io/bridge"
 	"k8s-audit-enabler.io/bridge/command"
 	"k8s-audit-enabler.io/internal/buildinfo"
 	"k8s-audit-enabler.io/internal/logging"
 )
 
-const usage = `Usage: bridge convert --source=file|gke|eks|aks [--sink=URL] [flags] < entries
+const usage = `Usage: bridge run [--plan-file=FILE] [--carry=file,receiver] [flags]
+       bridge convert --source=file|gke|eks|aks [--sink=URL] [flags] < entries
        bridge version
+
+run carries out the plan: it reads the sources that the plan names and posts their events to the plan's sink, and loses none of them.
 
 convert reads exported entries of an audit log from its standard input and writes one EventList of audit.k8s.io/v1, or posts the
 events to a sink. Entries are a JSON array or JSON values one after the other: for gke what "gcloud logging read --format=json"
@@ -43,6 +47,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return 0
 	}
 	var convert command.Convert
+	var options bridge.Options
 	var logs logging.Options
 	flags := flag.NewFlagSet("bridge "+name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -53,6 +58,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	switch name {
 	case "convert":
 		convert.BindFlags(flags)
+	case "run":
+		options.BindFlags(flags)
 	default:
 		_, _ = fmt.Fprint(stderr, usage)
 		return 2
@@ -70,7 +77,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		_, _ = fmt.Fprintln(stderr, err)
 		return 2
 	}
-	if err := convert.Run(ctx, stdin, stdout, log); err != nil {
+	do := func() error { return convert.Run(ctx, stdin, stdout, log) }
+	if name == "run" {
+		do = func() error { return bridge.Run(ctx, options, log) }
+	}
+	if err := do(); err != nil {
 		_, _ = fmt.Fprintln(stderr, "bridge:", err)
 		return 1
 	}

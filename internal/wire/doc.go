@@ -10,4 +10,5 @@
 //	audit-enabler-status    ClusterStatus  written by coordinator  read by users and GitOps health checks
 //	audit-enabler-request   Request        written by the CLI and  read by the coordinator, which makes it empty
 //	                                       by an uninstall
+//	audit-bridge-plan       BridgePlan     written by coordinator  read by the bridge
 package wire

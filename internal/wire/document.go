@@ -20,6 +20,7 @@ const (
 	KindNodeStatus    = "NodeStatus"
 	KindClusterStatus = "ClusterStatus"
 	KindRequest       = "Request"
+	KindBridgePlan    = "BridgePlan"
 )
 
 // ErrNoDocument says that a ConfigMap has no document yet. It is not a fault: the coordinator creates status ConfigMaps
@@ -34,7 +35,7 @@ type TypeMeta struct {
 
 // Document is any of this package's documents.
 type Document interface {
-	*Config | *Plan | *NodeStatus | *ClusterStatus | *Request
+	*Config | *Plan | *NodeStatus | *ClusterStatus | *Request | *BridgePlan
 	typeMeta() *TypeMeta
 }
 

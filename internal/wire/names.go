@@ -10,6 +10,7 @@ const (
 	ConfigName        = "audit-enabler-config"
 	ClusterStatusName = "audit-enabler-status"
 	RequestName       = "audit-enabler-request"
+	BridgePlanName    = "audit-bridge-plan"
 )
 
 const (

@@ -1,0 +1,140 @@
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"k8s-audit-enabler.io/bridge/metrics"
+	"k8s-audit-enabler.io/internal/wire"
+)
+
+const (
+	// planEvery is how often the plan is read. The kubelet takes longer to bring a change to a pod.
+	planEvery = 2 * time.Second
+	// startRetry is the pause before a plan is tried again that could not be carried out.
+	startRetry = 10 * time.Second
+)
+
+// Run carries out the plan until the context ends.
+func Run(ctx context.Context, o Options, log *slog.Logger) error {
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	m := metrics.New()
+	b := &bridge{o: o, log: log, metrics: m}
+	b.state.set("waits for the plan", nil)
+	server, err := serve(ctx, o.BindAddress, b.handler(), nil)
+	if err != nil {
+		return err
+	}
+	defer server.stop(ctx)
+	log.Info("Bridge started", "address", server.address, "carries", o.Carry)
+	b.follow(ctx)
+	return nil
+}
+
+// bridge is one process.
+type bridge struct {
+	o       Options
+	log     *slog.Logger
+	metrics *metrics.Metrics
+	state   state
+
+	// text is the plan that is carried out, and sources what runs for it.
+	text    []byte
+	sources *sources
+	retry   time.Time
+}
+
+// follow reads the plan until the context ends, and has it carried out.
+func (b *bridge) follow(ctx context.Context) {
+	tick := time.NewTicker(planEvery)
+	defer tick.Stop()
+	for {
+		b.look(ctx)
+		select {
+		case <-ctx.Done():
+			b.stop(ctx)
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// look reads the plan once. What cannot be read changes nothing: the plan before goes on.
+func (b *bridge) look(ctx context.Context) {
+	text, err := os.ReadFile(b.o.PlanFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		b.problem("read the plan", err)
+		return
+	}
+	if b.text != nil && bytes.Equal(text, b.text) && (b.retry.IsZero() || time.Now().Before(b.retry)) {
+		return
+	}
+	plan := &wire.BridgePlan{Message: "there is no plan"}
+	if len(text) > 0 {
+		plan = &wire.BridgePlan{}
+		if err := wire.DecodeText(text, wire.KindBridgePlan, plan); err != nil {
+			b.problem("read the plan", err)
+			return
+		}
+	}
+	b.stop(ctx)
+	b.text, b.retry = append([]byte{}, text...), time.Time{}
+	started, err := b.start(ctx, plan)
+	if err != nil {
+		b.retry = time.Now().Add(startRetry)
+		b.problem("carry out the plan", err)
+		return
+	}
+	b.sources = started
+	if started == nil {
+		b.state.set("idles: "+plan.Message, nil)
+		b.log.Info("Idles", "plan", plan.Message)
+		return
+	}
+	b.state.set("reads "+started.name, started.problem)
+	b.log.Info("Reads", "source", started.name, "sink", started.sink.Host())
+}
+
+func (b *bridge) problem(what string, err error) {
+	b.state.set("", func() string { return what + ": " + err.Error() })
+	b.log.Error("Cannot "+what, "file", b.o.PlanFile, "error", err)
+}
+
+func (b *bridge) stop(ctx context.Context) {
+	if b.sources != nil {
+		b.sources.stop(ctx)
+		b.sources = nil
+	}
+}
+
+// state is what readiness tells.
+type state struct {
+	mu      sync.Mutex
+	text    string
+	problem func() string
+}
+
+func (s *state) set(text string, problem func() string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text, s.problem = text, problem
+}
+
+func (s *state) get() (text string, ready bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.problem != nil {
+		if problem := s.problem(); problem != "" {
+			return problem, false
+		}
+	}
+	return s.text, true
+}

@@ -1,0 +1,35 @@
+package wire
+
+// BridgePlan says which sources the bridge reads, and where it posts. Without a source it idles.
+type BridgePlan struct {
+	TypeMeta `json:",inline"`
+
+	Sources BridgeSources `json:"sources"`
+	// Sink is what the bridge posts to. Its secret is mounted into the bridge's pods.
+	Sink Webhook `json:"sink"`
+	// Message says to a person why this is the plan.
+	Message string `json:"message,omitempty"`
+}
+
+// BridgeSources are what the bridge may read. Those that are nil are not.
+type BridgeSources struct {
+	File     *FileSource     `json:"file,omitempty"`
+	Receiver *ReceiverSource `json:"receiver,omitempty"`
+}
+
+// FileSource is audit logs on control-plane nodes.
+type FileSource struct {
+	// Paths are those of the logs, on the host. A node that has none of one waits for it.
+	Paths []string `json:"paths"`
+	// From is oldest, active or end: what is read of a log that was never read before.
+	From string `json:"from,omitempty"`
+}
+
+// ReceiverSource is EventLists that apiservers send.
+type ReceiverSource struct {
+	// Policy is the audit policy that is applied to them, of audit.k8s.io/v1. Empty: everything is passed on.
+	Policy string `json:"policy,omitempty"`
+}
+
+// None reports whether there is no source.
+func (s BridgeSources) None() bool { return s == BridgeSources{} }
