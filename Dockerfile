@@ -14,6 +14,16 @@ ENTRYPOINT ["/coordinator"]
 LABEL org.opencontainers.image.title="k8s-audit-enabler-coordinator" \
       org.opencontainers.image.description="Recognises the cluster, plans each control-plane node, lets one change at a time"
 
+# The bridge touches no host either; as a DaemonSet it reads root's logs, and the chart says as whom.
+FROM scratch AS bridge
+ARG TARGETOS
+ARG TARGETARCH
+COPY dist/${TARGETOS}_${TARGETARCH}/bridge /bridge
+USER 65532:65532
+ENTRYPOINT ["/bridge"]
+LABEL org.opencontainers.image.title="k8s-audit-enabler-bridge" \
+      org.opencontainers.image.description="Moves audit events from a log, an apiserver or an export to the sink, and loses none"
+
 # The node agent edits root's files on the host: it runs as root.
 FROM scratch AS nodeagent
 ARG TARGETOS

@@ -292,6 +292,9 @@ func (r *Reconciler) carryOut(ctx context.Context, w *world, out outcome) error 
 	if err := r.writeRequestObject(ctx, w); err != nil {
 		return err
 	}
+	if err := r.writeBridgePlan(ctx, w); err != nil {
+		return err
+	}
 	if err := r.writeStatusObjects(ctx, w, out.plans); err != nil {
 		return err
 	}

@@ -6,7 +6,8 @@ set -euo pipefail
 command=$1 version=$2 platforms=$3 registry=${4:-}
 registry=${registry%/}
 out=dist/images
-declare -A target=([k8s-audit-enabler-coordinator]=coordinator [k8s-audit-enabler-nodeagent]=nodeagent)
+declare -A target=([k8s-audit-enabler-coordinator]=coordinator [k8s-audit-enabler-nodeagent]=nodeagent
+  [k8s-audit-enabler-bridge]=bridge)
 
 if ! command -v buildah >/dev/null; then
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -116,6 +116,9 @@ func problemIn(c *wire.Config) string {
 	if problem := problemWithWaits(c.Rollout); problem != "" {
 		return problem
 	}
+	if problem := problemWithBridge(c.Bridge); problem != "" {
+		return problem
+	}
 	return problemWithSink(c.Sink)
 }
 

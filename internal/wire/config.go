@@ -28,6 +28,15 @@ type Config struct {
 	Webhook  WebhookSettings  `json:"webhook"`
 	Rollout  RolloutSettings  `json:"rollout"`
 	Existing ExistingSettings `json:"existing"`
+	Bridge   BridgeSettings   `json:"bridge,omitempty"`
+}
+
+// BridgeSettings say what the bridge reads, where the apiservers' own webhook is not the way.
+type BridgeSettings struct {
+	// File names audit logs on the control-plane nodes.
+	File *FileSource `json:"file,omitempty"`
+	// Receiver true means: take EventLists from apiservers, apply the audit policy, and pass them on.
+	Receiver bool `json:"receiver,omitempty"`
 }
 
 // Sink is the receiver of audit events: a Service of this cluster or a URL, one of the two.

@@ -38,6 +38,7 @@ func TestPods_HaveNoMoreThanTheyNeed(t *testing.T) {
 	for name, flags := range map[string][]string{
 		"defaults": nil, "credentials": {"sink.credentialsSecret=receiver-token"}, "no agent": {"agent.enabled=false"},
 		"network policy": {"networkPolicy.enabled=true"}, "two coordinators": {"coordinator.replicas=2"},
+		"the bridge":      {"bridge.receiver.enabled=true", "bridge.file.paths={/var/log/kube-apiserver/audit.log}", "sink.credentialsSecret=receiver-token"},
 		"Kubernetes 1.19": {"--kube-version=1.19.0"}, "Kubernetes 1.37": {"--kube-version=1.37.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -46,14 +47,17 @@ func TestPods_HaveNoMoreThanTheyNeed(t *testing.T) {
 			accounts := bound(list)
 			for pod, template := range pods(t, list) {
 				spec := template.Spec
-				if !accounts[spec.ServiceAccountName] {
-					t.Errorf("%s runs as ServiceAccount %q, which the chart gives nothing: it needs no token", pod, spec.ServiceAccountName)
+				if withoutToken := spec.AutomountServiceAccountToken != nil && !*spec.AutomountServiceAccountToken; accounts[spec.ServiceAccountName] == withoutToken {
+					t.Errorf("%s runs as ServiceAccount %q: it has a token, and the chart gives it nothing, or the other way round", pod, spec.ServiceAccountName)
 				}
-				if pod == agentName {
+				switch pod {
+				case agentName:
 					checkAgent(t, spec)
-					continue
+				case bridgeFileName:
+					checkLogReader(t, spec)
+				default:
+					checkConfined(t, pod, spec)
 				}
-				checkConfined(t, pod, spec)
 			}
 		})
 	}
@@ -87,6 +91,34 @@ func checkAgent(t *testing.T, spec corev1.PodSpec) {
 	}
 	if len(spec.Containers[0].Ports) != 0 {
 		t.Errorf("agent's ports: %v", spec.Containers[0].Ports)
+	}
+}
+
+// checkLogReader holds that the bridge on a node is root without a capability, sees of the host its own directory and those of the
+// logs, and writes to its own only.
+func checkLogReader(t *testing.T, spec corev1.PodSpec) {
+	t.Helper()
+	if spec.HostNetwork || spec.HostPID || spec.HostIPC || len(spec.Containers) != 1 || len(spec.InitContainers) != 0 {
+		t.Errorf("bridge: host's network %t, processes %t, IPC %t; %d containers", spec.HostNetwork, spec.HostPID, spec.HostIPC, len(spec.Containers))
+	}
+	c := spec.Containers[0]
+	s := c.SecurityContext
+	switch {
+	case s == nil || s.RunAsUser == nil || *s.RunAsUser != 0 || yes(s.Privileged) || s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || !yes(s.ReadOnlyRootFilesystem):
+		t.Errorf("bridge's security context: %+v", s)
+	case s.Capabilities == nil || len(s.Capabilities.Add) != 0 || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}):
+		t.Errorf("bridge's capabilities: %+v", s.Capabilities)
+	}
+	host := map[string]string{}
+	for _, v := range spec.Volumes {
+		if v.HostPath != nil {
+			host[v.Name] = v.HostPath.Path
+		}
+	}
+	for _, m := range c.VolumeMounts {
+		if path, ok := host[m.Name]; ok && (m.MountPath != path || m.ReadOnly == (path == "/var/lib/k8s-audit-enabler-bridge")) {
+			t.Errorf("bridge mounts %s of the host at %s, read-only %t", path, m.MountPath, m.ReadOnly)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 const (
 	coordinatorName = "k8s-audit-enabler-coordinator"
 	agentName       = "k8s-audit-enabler-agent"
+	bridgeFileName  = "k8s-audit-enabler-bridge-file"
 
 	coordinatorAccount = "audit-ns/k8s-audit-enabler-coordinator"
 	agentAccount       = "audit-ns/k8s-audit-enabler-agent"

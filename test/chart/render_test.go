@@ -21,11 +21,15 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 // clusters are rendered whole and compared with a golden file each.
 var clusters = map[string][]string{
-	"kubernetes-1.11":  {"--kube-version=v1.11.10"},
-	"kubernetes-1.16":  {"--kube-version=v1.16.15"},
-	"kubernetes-1.34":  {"--kube-version=v1.34.4"},
-	"kubernetes-1.37":  {"--kube-version=v1.37.2"},
-	"url-sink":         {"--kube-version=v1.37.2", "sink.url=https://audit.example.com/k8s-audit", "sink.credentialsSecret=audit-sink"},
+	"kubernetes-1.11": {"--kube-version=v1.11.10"},
+	"kubernetes-1.16": {"--kube-version=v1.16.15"},
+	"kubernetes-1.34": {"--kube-version=v1.34.4"},
+	"kubernetes-1.37": {"--kube-version=v1.37.2"},
+	"url-sink":        {"--kube-version=v1.37.2", "sink.url=https://audit.example.com/k8s-audit", "sink.credentialsSecret=audit-sink"},
+	"bridge": {
+		"--kube-version=v1.37.2", "bridge.receiver.enabled=true", "bridge.receiver.tlsSecret=receiver", "sink.credentialsSecret=audit-sink",
+		"bridge.file.paths={/var/log/kube-apiserver/audit.log,/var/log/kube-apiserver/second.log,/var/log/oauth-apiserver/audit.log}",
+	},
 	"managed-gke":      {"--kube-version=v1.33.4-gke.1134000"},
 	"everything-is-on": {"--kube-version=v1.37.2", "networkPolicy.enabled=true", "image.pullSecrets={pull}", "coordinator.priorityClassName=high", "coordinator.nodeSelector.zone=a", "agent.podAnnotations.a=b", "image.tag=v2"},
 }

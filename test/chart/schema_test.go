@@ -43,7 +43,7 @@ func (s schema) keys(root schema, path string) []string {
 	if name, ok := strings.CutPrefix(s.Ref, "#/definitions/"); ok {
 		s = root.Definitions[name]
 	}
-	if len(s.Properties) == 0 || path == "coordinator.resources" || path == "agent.resources" {
+	if len(s.Properties) == 0 || strings.HasSuffix(path, ".resources") {
 		return []string{path}
 	}
 	if s.Additional != false {

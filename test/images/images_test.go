@@ -42,7 +42,7 @@ func checkout(t *testing.T) string {
 		write(t, filepath.Join(dir, file), string(text))
 	}
 	for _, arch := range []string{"amd64", "arm64"} {
-		for _, program := range []string{"coordinator", "nodeagent", "kubectl-audit_enabler"} {
+		for _, program := range []string{"coordinator", "nodeagent", "bridge", "kubectl-audit_enabler"} {
 			write(t, filepath.Join(dir, "dist", "linux_"+arch, program), program+" for "+arch)
 		}
 	}
@@ -92,7 +92,7 @@ func TestBuildAndPush(t *testing.T) {
 	if out, err := script(t, dir, "build", version, platforms); err != nil || !strings.Contains(out, "MiB compressed") {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	for _, file := range []string{"coordinator-amd64", "coordinator-arm64", "nodeagent-amd64", "nodeagent-arm64"} {
+	for _, file := range []string{"coordinator-amd64", "coordinator-arm64", "nodeagent-amd64", "nodeagent-arm64", "bridge-amd64", "bridge-arm64"} {
 		if _, err := os.Stat(filepath.Join(dir, "dist/images/k8s-audit-enabler-"+file+".tar")); err != nil {
 			t.Error(err)
 		}
@@ -107,6 +107,7 @@ func TestBuildAndPush(t *testing.T) {
 	for image, want := range map[string]struct{ program, user string }{
 		"k8s-audit-enabler-coordinator": {"coordinator", "65532:65532"},
 		"k8s-audit-enabler-nodeagent":   {"nodeagent", ""},
+		"k8s-audit-enabler-bridge":      {"bridge", "65532:65532"},
 	} {
 		ref, err := name.ParseReference(host + "/security/" + image + ":" + version)
 		if err != nil {

@@ -1,0 +1,67 @@
+package plan
+
+import (
+	"strings"
+	"testing"
+
+	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
+)
+
+func TestTheBridgeIdlesWithAReasonUntilItHasASourceAndASink(t *testing.T) {
+	t.Parallel()
+	logs := &wire.FileSource{Paths: []string{"/var/log/kube-apiserver/audit.log"}}
+	tests := map[string]struct {
+		config         wire.Config
+		url            string
+		file, receiver bool
+		message        string
+	}{
+		"a log":                   {wire.Config{Enabled: true, Bridge: wire.BridgeSettings{File: logs}}, "http://192.0.2.1/x", true, false, ""},
+		"a receiver":              {wire.Config{Enabled: true, Bridge: wire.BridgeSettings{Receiver: true}}, "http://192.0.2.1/x", false, true, ""},
+		"both":                    {wire.Config{Enabled: true, Bridge: wire.BridgeSettings{File: logs, Receiver: true}}, "http://192.0.2.1/x", true, true, ""},
+		"no source":               {wire.Config{Enabled: true}, "http://192.0.2.1/x", false, false, "no source"},
+		"no sink":                 {wire.Config{Enabled: true, Bridge: wire.BridgeSettings{File: logs}}, "", false, false, "the Service is away"},
+		"all of it is taken back": {wire.Config{Bridge: wire.BridgeSettings{File: logs, Receiver: true}}, "http://192.0.2.1/x", false, false, "enabled is false"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, refusal := Bridge(&test.config, "audit", test.url, "the Service is away")
+			if refusal != nil {
+				t.Fatal(refusal)
+			}
+			if (p.Sources.File != nil) != test.file || (p.Sources.Receiver != nil) != test.receiver || !strings.Contains(p.Message, test.message) {
+				t.Errorf("%+v", p)
+			}
+			if test.file || test.receiver {
+				if p.Sink.URL != test.url {
+					t.Errorf("sink %+v", p.Sink)
+				}
+			}
+			if test.receiver && !strings.Contains(p.Sources.Receiver.Policy, "kind: Policy") {
+				t.Errorf("the receiver's policy is %q", p.Sources.Receiver.Policy)
+			}
+		})
+	}
+}
+
+func TestAReceiverIsNotPlannedWithAPolicyThatCannotBeLoaded(t *testing.T) {
+	t.Parallel()
+	c := wire.Config{Enabled: true, Bridge: wire.BridgeSettings{Receiver: true}, Policy: wire.PolicyChoice{Preset: presetCustom, Content: "kind: Policy\napiVersion: audit.k8s.io/v1\nrules: [{level: Most}]\n"}}
+	if _, refusal := Bridge(&c, "audit", "http://192.0.2.1/", ""); refusal == nil || refusal.Reason != reason.PolicyInvalid {
+		t.Errorf("%v", refusal)
+	}
+}
+
+func TestPathsThatCannotBeLogsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, paths := range [][]string{nil, {"audit.log"}, {"/audit.log"}, {"/var/../audit.log"}, {"/var/log/a", "/var/log/a"}} {
+		if problemWithBridge(wire.BridgeSettings{File: &wire.FileSource{Paths: paths}}) == "" {
+			t.Errorf("%v are taken", paths)
+		}
+	}
+	if problem := problemWithBridge(wire.BridgeSettings{File: &wire.FileSource{Paths: []string{"/var/log/kube-apiserver/audit.log"}, From: "end"}}); problem != "" {
+		t.Error(problem)
+	}
+}
