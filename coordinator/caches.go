@@ -30,7 +30,8 @@ func newSelectors() (selectors, error) {
 	for _, keys := range [][]string{
 		{detect.LabelControlPlane},
 		{detect.LabelMaster, "!" + detect.LabelControlPlane},
-		{wire.LabelNodeAgent, "!" + detect.LabelControlPlane, "!" + detect.LabelMaster},
+		{detect.LabelMicroK8s, "!" + detect.LabelControlPlane, "!" + detect.LabelMaster},
+		{wire.LabelNodeAgent, "!" + detect.LabelControlPlane, "!" + detect.LabelMaster, "!" + detect.LabelMicroK8s},
 	} {
 		selector := labels.NewSelector()
 		for _, key := range keys {

@@ -14,6 +14,7 @@ import (
 	"k8s-audit-enabler.io/nodeagent/distribution"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/kube"
+	"k8s-audit-enabler.io/nodeagent/strategy/argsfile"
 	"k8s-audit-enabler.io/nodeagent/strategy/configfile"
 	"k8s-audit-enabler.io/nodeagent/strategy/dropin"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
@@ -28,10 +29,11 @@ type observation struct {
 	machine wire.NodeIdentity
 	// manifest is the apiserver's; refusal says why there is none.
 	// Of a service it is the file that holds our settings, without data where that is not there. Of a file of ours beside others,
-	// settings is what else the service reads; of a file of others, config is what is in it.
+	// settings is what else the service reads; of a file of others, config or flags is what is in it.
 	manifest staticpod.Manifest
 	settings dropin.Settings
 	config   configfile.Settings
+	flags    argsfile.Settings
 	refusal  *staticpod.Refusal
 	// mismatch says why this host is not what an enabling plan was made for; nil where nothing speaks against it.
 	mismatch *staticpod.Refusal

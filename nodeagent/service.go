@@ -15,6 +15,7 @@ import (
 	"k8s-audit-enabler.io/nodeagent/cri"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/procfs"
+	"k8s-audit-enabler.io/nodeagent/strategy/argsfile"
 	"k8s-audit-enabler.io/nodeagent/strategy/configfile"
 	"k8s-audit-enabler.io/nodeagent/strategy/dropin"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
@@ -30,12 +31,12 @@ type serviceManager interface {
 // ofService: a plan, or where there is none what is live, is about an apiserver that a service starts.
 func ofService(p *wire.Plan, live *txn.Live) bool {
 	if p != nil {
-		return p.Strategy == wire.StrategyDropIn || p.Strategy == wire.StrategyConfigFile
+		return p.Strategy == wire.StrategyDropIn || p.Strategy == wire.StrategyConfigFile || p.Strategy == wire.StrategyArgsFile
 	}
 	return live != nil && live.Unit != ""
 }
 
-// program is what starts an apiserver from a file: one of the two kinds.
+// program is what starts an apiserver from a file: one to which ours is added, or one that is edited; neither is MicroK8s.
 type program struct {
 	name, unit, elsewhere string
 	added                 *dropin.Product
@@ -55,14 +56,19 @@ func programOf(p *wire.Plan, unit string) (program, bool) {
 		return program{added.Name, added.Unit, added.Elsewhere(), &added, nil}, true
 	case isEdited:
 		return program{edited.Name, edited.Unit, edited.Elsewhere, nil, &edited}, true
+	case p != nil && p.Distribution == argsfile.Name, p == nil && unit == argsfile.Unit:
+		return program{argsfile.Name, argsfile.Unit, argsfile.Elsewhere, nil, nil}, true
 	}
 	return program{}, false
 }
 
 // listen is where the apiserver of a service is reached.
 func (seen *observation) listen() (bind, port string) {
-	if seen.config.Path != "" {
+	switch {
+	case seen.config.Path != "":
 		return seen.config.Listen()
+	case seen.flags.Data != nil:
+		return seen.flags.Listen()
 	}
 	return seen.settings.Listen()
 }
@@ -75,7 +81,11 @@ func (o *observer) findFile(ctx context.Context, seen *observation, p *wire.Plan
 	}
 	program, ok := programOf(p, unit)
 	if !ok {
-		seen.refusal = refusal(reason.PlanInvalid, "there is no service that starts the apiserver of %q", p.Distribution)
+		of := unit
+		if p != nil {
+			of = p.Distribution
+		}
+		seen.refusal = refusal(reason.PlanInvalid, "there is no service known that starts the apiserver of %q", of)
 		return
 	}
 	command, refused := o.command(ctx, program)
@@ -84,6 +94,9 @@ func (o *observer) findFile(ctx context.Context, seen *observation, p *wire.Plan
 	case program.added != nil:
 		seen.settings, refused = dropin.Read(o.host, *program.added, command)
 		seen.manifest = staticpod.Manifest{Path: seen.settings.Path, Data: seen.settings.Data}
+	case program.edited == nil:
+		seen.flags, refused = argsfile.Read(o.host)
+		seen.manifest = staticpod.Manifest{Path: argsfile.Path, Data: seen.flags.Data}
 	default:
 		seen.config, refused = configfile.Read(o.host, *program.edited, command.Args)
 		seen.manifest = staticpod.Manifest{Path: seen.config.Path, Data: seen.config.Data}

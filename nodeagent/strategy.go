@@ -5,6 +5,7 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/strategy/argsfile"
 	"k8s-audit-enabler.io/nodeagent/strategy/configfile"
 	"k8s-audit-enabler.io/nodeagent/strategy/dropin"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
@@ -34,6 +35,8 @@ func strategies(name wire.Strategy) strategy {
 		return dropIns{}
 	case wire.StrategyConfigFile:
 		return configFiles{}
+	case wire.StrategyArgsFile:
+		return argsFiles{}
 	}
 	return nil
 }
@@ -45,6 +48,8 @@ func revisionIn(m staticpod.Manifest, live *txn.Live) string {
 		return m.Revision()
 	case added:
 		return dropin.RevisionOf(m.Data)
+	case live.Unit == argsfile.Unit:
+		return argsfile.RevisionOf(m.Data)
 	default:
 		return configfile.RevisionOf(m.Data)
 	}
@@ -141,3 +146,28 @@ func (configFiles) traces(observation, *txn.Journal) (staticpod.Traces, *staticp
 }
 
 func (configFiles) overridden(observation) *staticpod.Refusal { return nil }
+
+// argsFiles is the file of flags that a service reads.
+type argsFiles struct{}
+
+func (argsFiles) owns(live *txn.Live) *staticpod.Refusal {
+	if live != nil && live.Unit != argsfile.Unit {
+		return foreign(live)
+	}
+	return nil
+}
+
+func (argsFiles) propose(p *wire.Plan, seen observation, running *version.Version, _ *txn.Journal, _ bool) (*txn.Change, *staticpod.Refusal) {
+	return seen.flags.Propose(p, seen.credentials, running)
+}
+
+func (argsFiles) proposeRevert(p *wire.Plan, seen observation, j *txn.Journal) (*txn.Change, *staticpod.Refusal) {
+	return seen.flags.ProposeRevert(p, j.Live), nil
+}
+
+// traces never lead to a repair without a permit: whoever changes the file restarts nothing.
+func (argsFiles) traces(observation, *txn.Journal) (staticpod.Traces, *staticpod.Refusal) {
+	return staticpod.Traces{Lost: "was changed by somebody else"}, nil
+}
+
+func (argsFiles) overridden(observation) *staticpod.Refusal { return nil }

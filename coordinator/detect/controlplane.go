@@ -29,8 +29,8 @@ func (m Member) Version() string {
 
 // Membership says which nodes form the control plane.
 type Membership struct {
-	// Members have a control-plane role, confirmed by an apiserver pod, or by what k3s and k0s write on their nodes, in the order of their
-	// names. A node that carries our label or has a plan stays a member while one of the two is there: an apiserver that is down
+	// Members have a control-plane role, confirmed by an apiserver pod, or by what k3s, k0s and MicroK8s write on their nodes, in the
+	// order of their names. A node that carries our label or has a plan stays a member while one of the two is there: an apiserver that is down
 	// shows no pod for a moment.
 	Members []Member
 	// Former carry our label and are no control-plane nodes any more.

@@ -110,21 +110,25 @@ func FromNode(n *corev1.Node) Node {
 	}
 }
 
-// HasRole reports whether the node has a control-plane role, under either name that kubeadm has used, with any value.
+// HasRole reports whether the node has a control-plane role, under either name that kubeadm has used or under that of MicroK8s, with
+// any value.
 func (n Node) HasRole() bool {
-	_, controlPlane := n.Labels[LabelControlPlane]
-	_, master := n.Labels[LabelMaster]
-	return controlPlane || master
+	for _, role := range []string{LabelControlPlane, LabelMaster, LabelMicroK8s} {
+		if _, has := n.Labels[role]; has {
+			return true
+		}
+	}
+	return false
 }
 
-// Embeds reports whether the node is one of k3s or k0s, whose apiserver is part of another process, or its child, and shows no pod.
+// Embeds reports whether the node is one of k3s, k0s or MicroK8s, whose apiserver is part of another process, or its child, and shows no pod.
 func (n Node) Embeds() bool {
 	for _, version := range []string{"+k3s", "+k0s"} {
 		if strings.Contains(n.KubeletVersion, version) {
 			return true
 		}
 	}
-	return labelled("node.k0sproject.io/role")(n) || annotated("k3s.io/")(n) && !annotated("rke2.io/")(n)
+	return labelled("node.k0sproject.io/role")(n) || labelled("microk8s.io/cluster")(n) || annotated("k3s.io/")(n) && !annotated("rke2.io/")(n)
 }
 
 // IsOurs reports whether the node carries the label that brings the node agent there.
@@ -133,10 +137,11 @@ func (n Node) IsOurs() bool {
 	return ours
 }
 
-// Role labels of control-plane nodes: kubeadm set master to 1.23, both in 1.20–1.23, control-plane since.
+// Role labels of control-plane nodes: kubeadm set master to 1.23, both in 1.20–1.23, control-plane since. MicroK8s has its own.
 const (
 	LabelControlPlane = "node-role.kubernetes.io/control-plane"
 	LabelMaster       = "node-role.kubernetes.io/master"
+	LabelMicroK8s     = "node.kubernetes.io/microk8s-controlplane"
 )
 
 // readiness is the status of a node's Ready condition, empty where there is none.

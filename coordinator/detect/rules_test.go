@@ -153,6 +153,14 @@ func TestControlPlane(t *testing.T) {
 		n.Labels = labels
 		return n
 	}
+	microK8s := func(n Node) Node {
+		labels := map[string]string{"microk8s.io/cluster": "true"}
+		for k, v := range n.Labels {
+			labels[k] = v
+		}
+		n.Labels = labels
+		return n
+	}
 	pod := func(node string) Apiserver { return Apiserver{Pod: "kube-apiserver-" + node, Node: node} }
 	tests := map[string]struct {
 		nodes                      []Node
@@ -165,6 +173,8 @@ func TestControlPlane(t *testing.T) {
 		"k3s and k0s show none": {
 			[]Node{{Name: "a", Labels: map[string]string{LabelControlPlane: "true"}, KubeletVersion: "v1.30.2+k3s1"}, {Name: "b", Labels: map[string]string{LabelControlPlane: "true", "node.k0sproject.io/role": "control-plane"}}}, nil, "a b", "", "",
 		},
+		"MicroK8s' role, whose apiserver shows no pod":         {[]Node{microK8s(role("a", LabelMicroK8s, "microk8s-controlplane"))}, nil, "a", "", ""},
+		"a worker of MicroK8s":                                 {[]Node{microK8s(Node{Name: "a"})}, nil, "", "", ""},
 		"a worker of k3s is none":                              {[]Node{{Name: "a", KubeletVersion: "v1.30.2+k3s1"}}, nil, "", "", ""},
 		"an apiserver without a role is a stranger":            {nil, []Apiserver{pod("a")}, "", "", "kube-apiserver-a"},
 		"ours stays while its apiserver is away":               {[]Node{ours(role("a", LabelControlPlane, ""))}, nil, "a", "", ""},

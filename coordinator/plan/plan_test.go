@@ -209,7 +209,7 @@ func TestStrategy(t *testing.T) {
 	const pod, dropIn = wire.StrategyStaticPod, wire.StrategyDropIn
 	supported := map[string]wire.Strategy{
 		detect.Kubeadm: pod, detect.Kind: pod, detect.Kubespray: pod, detect.ClusterAPI: pod, detect.Minikube: pod, detect.Kops: pod,
-		detect.RKE2: dropIn, detect.K3s: dropIn, detect.K0s: wire.StrategyConfigFile,
+		detect.RKE2: dropIn, detect.K3s: dropIn, detect.K0s: wire.StrategyConfigFile, detect.MicroK8s: wire.StrategyArgsFile,
 	}
 	for _, name := range detect.Known() {
 		for _, backend := range []string{BackendAuto, BackendWebhook, BackendDynamic, BackendForward} {
@@ -232,6 +232,12 @@ func TestStrategy(t *testing.T) {
 		_, _, refusal := Strategy(detect.Distribution{Name: detect.K3s, KubernetesVersion: version}, BackendAuto)
 		if got := reasonOf(refusal); got != want {
 			t.Errorf("k3s %q: %q, want %q", version, got, want)
+		}
+	}
+	for version, want := range map[string]string{"v1.20.13": reason.DistributionUnsupported, "v1.21.0": "", "": ""} {
+		_, _, refusal := Strategy(detect.Distribution{Name: detect.MicroK8s, KubernetesVersion: version}, BackendAuto)
+		if got := reasonOf(refusal); got != want {
+			t.Errorf("MicroK8s %q: %q, want %q", version, got, want)
 		}
 	}
 	if _, _, refusal := Strategy(detect.Distribution{Reason: "nothing fits"}, BackendAuto); refusal == nil || refusal.Reason != reason.DistributionUnknown {

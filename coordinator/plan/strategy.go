@@ -23,6 +23,12 @@ func Strategy(d detect.Distribution, backend string) (wire.Strategy, string, *Re
 				"this is %s %s (%s), which reads no config.yaml.d: upgrade it to 1.%d or later, or write the audit flags into its config.yaml yourself", d.Name, v, d.Reason, oldestDropIn)}
 		}
 	case detect.K0s:
+	case detect.MicroK8s:
+		if v, err := version.ParseGeneric(d.KubernetesVersion); err == nil && v.Major() == 1 && v.Minor() < oldestKubelite {
+			return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf(
+				"this is %s %s (%s), whose apiserver is a service of its own: upgrade it to 1.%d or later, or write the audit flags into args/kube-apiserver yourself",
+				d.Name, v, d.Reason, oldestKubelite)}
+		}
 	default:
 		return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf("this is %s (%s): %s", d.Name, d.Reason, advice(d.Name))}
 	}
@@ -40,6 +46,9 @@ func Strategy(d detect.Distribution, backend string) (wire.Strategy, string, *Re
 // oldestDropIn is the first minor version of Kubernetes 1.x whose RKE2 and k3s read config.yaml.d and append to lists.
 const oldestDropIn = 21
 
+// oldestKubelite is the first minor version of Kubernetes 1.x whose MicroK8s has apiserver and kubelet in one service, kubelite.
+const oldestKubelite = 21
+
 // WayOf is how a distribution's apiservers are configured, or were where nothing is recognised any more.
 func WayOf(d detect.Distribution) wire.Strategy {
 	switch d.Name {
@@ -47,6 +56,8 @@ func WayOf(d detect.Distribution) wire.Strategy {
 		return wire.StrategyDropIn
 	case detect.K0s:
 		return wire.StrategyConfigFile
+	case detect.MicroK8s:
+		return wire.StrategyArgsFile
 	}
 	return wire.StrategyStaticPod
 }
@@ -57,6 +68,7 @@ func sentences() map[wire.Strategy]string {
 		wire.StrategyStaticPod:  "%s runs kube-apiserver as a static pod that the kubelet restarts when its manifest changes",
 		wire.StrategyDropIn:     "the service of %s starts kube-apiserver with what its config.yaml.d says",
 		wire.StrategyConfigFile: "the service of %s starts kube-apiserver with what its configuration file says",
+		wire.StrategyArgsFile:   "the service of %s starts kube-apiserver with the flags in its args/kube-apiserver",
 	}
 }
 
@@ -71,8 +83,6 @@ func advice(name string) string {
 		return "the control plane runs in the seed cluster; set the audit policy in the Shoot resource"
 	case detect.SelfHosted:
 		return "the apiserver is an ordinary pod; add the audit flags to the workload that makes it"
-	case detect.MicroK8s:
-		return "the apiserver reads its flags from args/kube-apiserver of the snap; add the audit flags there"
 	case detect.K0s:
 		return "the apiserver is a child process of k0s; set spec.api.extraArgs in k0s.yaml"
 	case detect.RKE:

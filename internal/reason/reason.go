@@ -118,7 +118,7 @@ const (
 	ManifestNotUnderstood = "ManifestNotUnderstood"
 	// ServiceNotFound: no systemd of this host runs the service that starts the apiserver, so nobody could restart it after a change.
 	ServiceNotFound = "ServiceNotFound"
-	// SettingsOverridden: a setting of somebody else would replace the whole list that ours are appended to; the message names it.
+	// SettingsOverridden: a setting of somebody else would replace the whole list that ours are appended to, or wins over one of ours; the message names it.
 	SettingsOverridden = "SettingsOverridden"
 	// WebhookNotOurs: the apiserver already posts to somebody else's webhook, and there can be only one.
 	WebhookNotOurs = "WebhookNotOurs"

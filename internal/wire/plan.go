@@ -28,6 +28,8 @@ const (
 	StrategyDropIn Strategy = "drop-in"
 	// StrategyConfigFile: values of ours in the one file that a service reads, which is restarted.
 	StrategyConfigFile Strategy = "config-file"
+	// StrategyArgsFile: lines of ours in the file of flags that a service reads, which is restarted.
+	StrategyArgsFile Strategy = "args-file"
 )
 
 // Plan is what one node shall be like, and, while a permit is in it, the leave to make it so.

@@ -20,14 +20,15 @@ const (
 
 // Names of those whose apiservers a service starts.
 const (
-	RKE2 = "rke2"
-	K3s  = "k3s"
-	K0s  = "k0s"
+	RKE2     = "rke2"
+	K3s      = "k3s"
+	K0s      = "k0s"
+	MicroK8s = "microk8s"
 )
 
 // Names are all of them.
 func Names() []string {
-	return []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Kops, RKE2, K3s, K0s}
+	return []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Kops, RKE2, K3s, K0s, MicroK8s}
 }
 
 // Host is what a host shows of who owns its apiserver.
@@ -97,6 +98,10 @@ func Mismatch(name string, h Host) string {
 		if h.runs(name, "controller") == "" {
 			return "the plan says k0s, but no process k0s controller runs on this host"
 		}
+	case MicroK8s:
+		if h.runs("kubelite") == "" {
+			return "the plan says microk8s, but no process kubelite runs on this host, or it does in a strictly confined snap, which cannot read our files"
+		}
 	}
 	if unit := h.anyOf(kopsUnits()...); unit != "" && path.Base(h.Manifest.Path) == kopsManifest {
 		return fmt.Sprintf("the plan says %s, but this host belongs to kops: %s and %s are there", name, unit, h.Manifest.Path)
@@ -138,7 +143,7 @@ func owners() []owner {
 		{"RKE2", RKE2, func(h Host) string { return cmp.Or(h.runs("rke2", "server"), h.below(rancherDir+"/rke2")) }},
 		{"k3s", K3s, func(h Host) string { return cmp.Or(h.runs("k3s", "server"), h.below(rancherDir+"/k3s")) }},
 		{"k0s", K0s, func(h Host) string { return h.runs("k0s", "controller") }},
-		{"MicroK8s", "", func(h Host) string { return h.runs("kubelite") }},
+		{"MicroK8s", MicroK8s, func(h Host) string { return h.runs("kubelite") }},
 		{"Deckhouse", "", func(h Host) string { return cmp.Or(h.marked("deckhouse.io"), h.mounts(deckhouseDir)) }},
 		{"Gardener", "", func(h Host) string { return h.marked("gardener.cloud") }},
 	}

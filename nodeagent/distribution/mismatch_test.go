@@ -95,6 +95,9 @@ func TestMismatch(t *testing.T) {
 		"k0s where it is planned":                     {[]string{K0s}, kubeadmHost(running("/usr/local/bin/k0s controller --enable-worker"), none), ""},
 		"no controller where k0s is planned":          {[]string{K0s}, kubeadmHost(running("/usr/local/bin/k0s worker"), none), "no process k0s controller"},
 		"no server where RKE2 or k3s is planned":      {[]string{RKE2, K3s}, kubeadmHost(running("/usr/local/bin/rke2 agent", "/usr/local/bin/k3s agent"), none), "server runs on this host"},
+		"MicroK8s where it is planned":                {[]string{MicroK8s}, kubeadmHost(running("/snap/microk8s/7000/kubelite --start-control-plane=true"), none), ""},
+		"no kubelite where MicroK8s is planned":       {[]string{MicroK8s}, kubeadmHost(none), "no process kubelite runs"},
+		"k3s where MicroK8s is planned":               {[]string{MicroK8s}, kubeadmHost(running("/usr/local/bin/k3s server"), none), "belongs to k3s"},
 		"a distribution's name in another way to say": {[]string{"Kubeadm", "minikube-1.12"}, kubeadmHost(), "is no distribution whose apiserver"},
 	}
 	for name, tt := range tests {
@@ -118,7 +121,9 @@ func TestTheNamesAreThoseThatTheCoordinatorPlansFor(t *testing.T) {
 	for _, name := range detect.Known() {
 		for _, backend := range []string{plan.BackendAuto, plan.BackendWebhook} {
 			strategy, _, refusal := plan.Strategy(detect.Distribution{Name: name}, backend)
-			planned := refusal == nil && (strategy == wire.StrategyStaticPod || strategy == wire.StrategyDropIn || strategy == wire.StrategyConfigFile)
+			planned := refusal == nil && slices.Contains([]wire.Strategy{
+				wire.StrategyStaticPod, wire.StrategyDropIn, wire.StrategyConfigFile, wire.StrategyArgsFile,
+			}, strategy)
 			if planned != slices.Contains(Names(), name) && backend == plan.BackendWebhook || planned && !slices.Contains(Names(), name) {
 				t.Errorf("%s with %s: a change is planned: %v, the agent knows it: %v", name, backend, planned, !planned)
 			}
