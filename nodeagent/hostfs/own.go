@@ -22,6 +22,13 @@ const (
 	DataDir = "/var/lib/k8s_audit"
 )
 
+// DataDirs are all directories of the kind of [DataDir]: the usual one, and those for apiservers in containers that see nothing else of
+// the host and whose mounts are not ours to change, as on OpenShift 3.11 (openshift-ansible,
+// roles/openshift_control_plane/files/apiserver.yaml) and Minishift.
+func DataDirs() []string {
+	return []string{DataDir, "/etc/origin/master/k8s_audit", "/var/lib/minishift/base/kube-apiserver/k8s_audit"}
+}
+
 var (
 	// ErrLink is returned for a path in the agent's own directories that goes through a symbolic link.
 	ErrLink = errors.New("a symbolic link where the agent makes none")
@@ -32,7 +39,7 @@ var (
 // linkless is how many of a path's last components must be no links, and the path to walk.
 func linkless(name string) (count int, walked string) {
 	clean := path.Clean(name)
-	for _, own := range []string{StateDir, DataDir} {
+	for _, own := range append(DataDirs(), StateDir) {
 		if clean == own || strings.HasPrefix(clean, own+"/") {
 			return len(components(clean)) - len(components(own)) + 1, clean
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,7 +61,8 @@ type Change struct {
 	Base, New []byte
 	// BaseRevision is what the annotation in Base says, empty where it has none.
 	BaseRevision string
-	// Dir is the new revision's directory below DataDir, and Files are what is written into it.
+	// Dir is the new revision's directory below one of [hostfs.DataDirs], and Files are what is written into it. The log lies beside
+	// it, in a directory of its own.
 	Dir   string
 	Files []File
 	// Owner owns Dir, Files and LogDir; nil leaves them to root.
@@ -107,7 +109,7 @@ func (c Change) contained() *Fault {
 	stray := func(name string) *Fault {
 		return faultf(reason.PlanInvalid, "the change would write %q, which is outside of the agent's directories", name)
 	}
-	if path.Clean(c.Manifest) != c.Manifest || !path.IsAbs(c.Manifest) || within(c.Manifest, DataDir) || within(c.Manifest, StateDir) {
+	if path.Clean(c.Manifest) != c.Manifest || !path.IsAbs(c.Manifest) || within(c.Manifest, append(hostfs.DataDirs(), StateDir)...) {
 		return stray(c.Manifest)
 	}
 	if c.Unit == "" && (c.Base == nil || c.New == nil) {
@@ -116,7 +118,7 @@ func (c Change) contained() *Fault {
 	if c.Unit != "" && !unitName.MatchString(c.Unit) {
 		return faultf(reason.PlanInvalid, "the change would restart %q, which is no service", c.Unit)
 	}
-	if c.Dir != "" && (path.Dir(c.Dir) != DataDir || !revisionDir.MatchString(path.Base(c.Dir))) {
+	if c.Dir != "" && (!slices.Contains(hostfs.DataDirs(), path.Dir(c.Dir)) || !revisionDir.MatchString(path.Base(c.Dir))) {
 		return stray(c.Dir)
 	}
 	for _, f := range c.Files {
@@ -130,7 +132,19 @@ func (c Change) contained() *Fault {
 // unitName is that of a service.
 var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.@\\-]+\.service$`)
 
-func within(name, dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") }
+func within(name string, dirs ...string) bool {
+	return slices.ContainsFunc(dirs, func(dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") })
+}
+
+// dataDir is where the revision's directory and the log lie.
+func (c Change) dataDir() string {
+	if c.Dir == "" {
+		return DataDir
+	}
+	return path.Dir(c.Dir)
+}
+
+func (c Change) logDir() string { return path.Join(c.dataDir(), path.Base(LogDir)) }
 
 // entry is the journal's, at the beginning.
 func (c Change) entry() *Entry {

@@ -18,7 +18,7 @@ import (
 // keptBackups is how many manifests are kept, the newest ones.
 const keptBackups = 5
 
-// revisionDir recognises the names of our own directories in [DataDir], where other tools have kept files as well.
+// revisionDir recognises the names of our own directories in [hostfs.DataDirs], where other tools have kept files as well.
 var revisionDir = regexp.MustCompile(`^r[0-9a-f]{12}(-[0-9a-f]{8})?$`)
 
 // entry is the journal's of a change on this host.
@@ -46,7 +46,7 @@ func (r *Runner) writeFiles(c Change) error {
 			return err
 		}
 		if c.LogBytes > 0 {
-			if err := r.ownedDir(LogDir, c.Owner); err != nil {
+			if err := r.ownedDir(c.logDir(), c.Owner); err != nil {
 				return err
 			}
 		}
@@ -72,7 +72,7 @@ func (r *Runner) privateDir(c Change) error {
 	}
 	// An apiserver in a pod has its directories mounted; one on the host has to walk there.
 	if c.Unit != "" && c.Owner != nil {
-		if err := r.Host.Private(DataDir, us, 0o711); err != nil {
+		if err := r.Host.Private(c.dataDir(), us, 0o711); err != nil {
 			return err
 		}
 	}
@@ -199,7 +199,7 @@ func (r *Runner) removeDir(j *Journal, dir string) {
 		r.Log.Warn("A directory of ours is not removed, because the manifest names it", "path", dir)
 		return
 	}
-	r.remove(dir, DataDir)
+	r.remove(dir, path.Dir(dir))
 }
 
 // named reports whether the manifest on the host may name a directory, whatever the journal says: a pod whose directory is
@@ -233,10 +233,11 @@ func (r *Runner) remove(name, below string) {
 
 // tidy removes revision directories that nothing refers to, temporary files of the manifest, and old backups.
 func (r *Runner) tidy(j *Journal) {
-	for _, dir := range r.list(DataDir) {
-		name := path.Join(DataDir, dir.Name)
-		if dir.IsDir() && revisionDir.MatchString(dir.Name) {
-			r.removeDir(j, name)
+	for _, data := range r.dataDirs() {
+		for _, dir := range r.list(data) {
+			if dir.IsDir() && revisionDir.MatchString(dir.Name) {
+				r.removeDir(j, path.Join(data, dir.Name))
+			}
 		}
 	}
 	if j.Last != nil {
@@ -255,17 +256,27 @@ func (r *Runner) tidy(j *Journal) {
 
 // clear removes what a revert leaves without use: every revision, the log, the backups. The journal stays.
 func (r *Runner) clear(j *Journal) {
-	for _, dir := range r.list(DataDir) {
-		if dir.IsDir() && (revisionDir.MatchString(dir.Name) || dir.Name == path.Base(LogDir)) {
-			r.removeDir(j, path.Join(DataDir, dir.Name))
+	for _, data := range r.dataDirs() {
+		for _, dir := range r.list(data) {
+			if dir.IsDir() && (revisionDir.MatchString(dir.Name) || dir.Name == path.Base(LogDir)) {
+				r.removeDir(j, path.Join(data, dir.Name))
+			}
 		}
-	}
-	if len(r.list(DataDir)) == 0 {
-		if err := r.Host.Remove(DataDir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			r.Log.Warn("Leftover not removed", "path", DataDir, "error", err)
+		if len(r.list(data)) == 0 {
+			if err := r.Host.Remove(data); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				r.Log.Warn("Leftover not removed", "path", data, "error", err)
+			}
 		}
 	}
 	r.remove(backupDir, StateDir)
+}
+
+// dataDirs are those of [hostfs.DataDirs] that are there.
+func (r *Runner) dataDirs() []string {
+	return slices.DeleteFunc(hostfs.DataDirs(), func(dir string) bool {
+		_, err := r.Host.Lstat(dir)
+		return errors.Is(err, fs.ErrNotExist)
+	})
 }
 
 func (r *Runner) list(dir string) []hostfs.Info {

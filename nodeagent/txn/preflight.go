@@ -49,7 +49,7 @@ func (r *Runner) CheckSpace(c Change) *Fault {
 		bytes int64
 	}{
 		// 1.3: a log file is rotated after it has grown too large, not before.
-		{DataDir, files + max(0, c.LogBytes/10*13-r.sizeOf(LogDir))},
+		{c.dataDir(), files + max(0, c.LogBytes/10*13-r.sizeOf(c.logDir()))},
 		{StateDir, 3 * manifests},
 		{path.Dir(c.Manifest), 2 * manifests},
 	} {

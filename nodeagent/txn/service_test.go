@@ -211,3 +211,32 @@ func TestOnlyAServicesFileMayComeAndGo(t *testing.T) {
 		t.Errorf("unit %q would be restarted: %+v", c.Unit, fault)
 	}
 }
+
+func TestTheFilesOfAnApiserverThatSeesAnotherDirectoryLieThere(t *testing.T) {
+	service(t, func(w *world) {
+		const data = "/etc/origin/master/k8s_audit"
+		c := w.change()
+		c.Dir = path.Join(data, testRevision)
+		for i := range c.Files {
+			c.Files[i].Path = path.Join(c.Dir, path.Base(c.Files[i].Path))
+		}
+		if got := w.do(c); got.Result != ResultCommitted {
+			w.t.Fatalf("enabling: %+v", got)
+		}
+		for name, want := range map[string]bool{c.Files[0].Path: true, data + "/log": true, DataDir: false} {
+			if w.exists(name) != want {
+				w.t.Errorf("%s is there: %v, want %v", name, !want, want)
+			}
+		}
+		if got := w.do(w.revert()); got.Result != ResultCommitted {
+			w.t.Fatalf("reverting: %+v", got)
+		}
+		if w.exists(data) {
+			w.t.Errorf("%s is left", data)
+		}
+		c.Dir = "/etc/origin/master/" + testRevision
+		if f := c.contained(); f == nil || f.Reason != reason.PlanInvalid {
+			w.t.Errorf("a directory beside it: %+v", f)
+		}
+	})
+}
