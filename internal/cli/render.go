@@ -58,6 +58,11 @@ func renderers() []renderer {
 			"  kubectl audit-enabler render k0s --sink=https://audit.example.com/k8s_audit --kubernetes-version=1.34 -f k0s.yaml --files=audit > new.yaml",
 			render.K0s,
 		},
+		{
+			"microk8s", "Print extraKubeAPIServerArgs and extraConfigFiles of a MicroK8s launch configuration",
+			"  kubectl audit-enabler render microk8s --sink=http://10.152.183.20:7765/k8s_audit --kubernetes-version=1.34 -f launch.yaml > new.yaml",
+			render.MicroK8s,
+		},
 	}
 }
 

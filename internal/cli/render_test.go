@@ -117,16 +117,16 @@ func TestWhatIsRenderedIsWhatTheAgentWouldWrite(t *testing.T) {
 	t.Parallel()
 	for minor := 11; minor <= 37; minor++ {
 		v := version.MajorMinor(1, uint(minor))
-		for _, tool := range []string{"kops", "kubeadm", "capi", "minikube"} {
+		for _, tool := range []string{"kops", "kubeadm", "capi", "minikube", "rke2", "k3s", "k0s", "microk8s"} {
 			dir := t.TempDir()
 			args := []string{tool, "--sink=http://10.96.0.20:7765/k8s_audit", "--kubernetes-version=" + v.String()}
-			if tool == "kubeadm" {
+			if slices.Contains([]string{"kubeadm", "rke2", "k3s", "k0s"}, tool) {
 				args = append(args, "--files=out")
 			}
 			out, _, err := rendered(dir, args...)
-			if tool == "kubeadm" && minor < 13 {
+			if tool == "kubeadm" && minor < 13 || tool == "microk8s" && minor < 27 {
 				if err == nil {
-					t.Errorf("kubeadm 1.%d: no error", minor)
+					t.Errorf("%s 1.%d: no error", tool, minor)
 				}
 				continue
 			}
@@ -164,8 +164,14 @@ func contents(t *testing.T, tool, dir, out string) (policy, webhook string) {
 			t.Fatalf("%v\n%s", err, text)
 		}
 		dir += "/files/etc/ssl/certs/k8s-audit/"
-	case "kubeadm":
+	case "kubeadm", "rke2", "k3s", "k0s":
 		dir += "/out/"
+	case "microk8s":
+		var launch struct{ ExtraConfigFiles map[string]string }
+		if err := yaml.Unmarshal([]byte(out), &launch); err != nil {
+			t.Fatal(err)
+		}
+		return launch.ExtraConfigFiles["audit-policy.yaml"], launch.ExtraConfigFiles["webhook-config.yaml"]
 	default:
 		type file struct{ Path, Content string }
 		var parsed struct {
@@ -219,6 +225,14 @@ func TestRenderSaysWhatToWriteInstead(t *testing.T) {
 		"a file that is not YAML":               {[]string{"kops", sink, v, "-f=file"}, "kind: [\n", "not YAML"},
 		"somebody else's webhook in kops":       {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\nspec: {kubeAPIServer: {auditWebhookConfigFile: /x}}\n", "auditWebhookConfigFile is /x already"},
 		"somebody else's policy in kops":        {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\nspec: {kubeAPIServer: {auditPolicyFile: /x}}\n", "auditPolicyFile is /x already"},
+		"somebody else's webhook in k3s":        {[]string{"k3s", sink, v, "-f=file"}, "kube-apiserver-arg: [audit-webhook-config-file=/x]\n", "audit-webhook-config-file is /x already"},
+		"somebody else's policy in RKE2":        {[]string{"rke2", sink, v, "-f=file"}, "kube-apiserver-arg+: [audit-policy-file=/x]\n", "audit-policy-file is /x already"},
+		"somebody else's webhook in MicroK8s":   {[]string{"microk8s", sink, v, "-f=file"}, "extraKubeAPIServerArgs: {--audit-webhook-config-file: /x}\n", "audit-webhook-config-file is /x already"},
+		"somebody else's policy in MicroK8s":    {[]string{"microk8s", sink, v, "-f=file"}, "extraKubeAPIServerArgs: {--audit-policy-file: /x}\n", "audit-policy-file is /x already"},
+		"a MicroK8s without it":                 {[]string{"microk8s", sink, "--kubernetes-version=1.26"}, "", "upgrade it to 1.27"},
+		"a form that MicroK8s does not have":    {[]string{"microk8s", sink, v, "--api-version=v1"}, "", "leave it out"},
+		"a form that RKE2 does not have":        {[]string{"rke2", sink, v, "--api-version=v1"}, "", "leave it out"},
+		"k3s' configuration is no list":         {[]string{"k3s", sink, v, "-f=file"}, "- a\n", "is not a mapping of settings"},
 		"a list where a mapping belongs":        {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\nspec:\n  kubeAPIServer: []\n", "line 3 of the file that is given with -f: kubeAPIServer is not a mapping"},
 		"kubeadm before v1beta1":                {[]string{"kubeadm", sink, "--kubernetes-version=1.12"}, "", "kubeadm 1.12 has no v1beta form"},
 		"a form that kubeadm dropped":           {[]string{"kubeadm", sink, v, "--api-version=v1beta2"}, "", "kubeadm 1.30 does not read kubeadm.k8s.io/v1beta2; it reads kubeadm.k8s.io/v1beta3"},
@@ -253,7 +267,7 @@ func TestRenderSaysWhatToWriteInstead(t *testing.T) {
 // TestRenderingTwiceChangesNothing feeds what was rendered in again.
 func TestRenderingTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"kops", "kubeadm", "capi"} {
+	for _, tool := range []string{"kops", "kubeadm", "capi", "rke2", "k3s", "k0s", "microk8s"} {
 		dir := t.TempDir()
 		first, _, err := rendered(dir, tool, "--sink=http://10.96.0.20:7765/k8s_audit", "--kubernetes-version=1.34.4")
 		if err != nil {
