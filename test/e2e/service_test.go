@@ -21,6 +21,8 @@ import (
 // service is a program that starts an apiserver.
 type service struct {
 	name, unit, command string
+	// program is its name where it is not the product's.
+	program string
 	// folder holds its configuration, and file is the one that is ours or that ours is in.
 	folder, file string
 	// strategy is the one for it, and holds what the file holds then.
@@ -51,10 +53,18 @@ func serviceNamed(name string) service {
 			strategy: wire.StrategyConfigFile, holds: []string{"# a comment of the user's", "audit-webhook-config-file: /var/lib/k8s_audit/"},
 			kill: "control-group", mark: []string{"label", "node.k0sproject.io/role=control-plane"},
 		},
+		"microk8s": {
+			name: "microk8s", program: "kubelite", unit: "snap.microk8s.daemon-kubelite.service",
+			command: "--apiserver-args-file=/var/snap/microk8s/8355/args/kube-apiserver --start-control-plane=true",
+			folder:  "/var/snap/microk8s/8355/args", file: "/var/snap/microk8s/current/args/kube-apiserver",
+			strategy: wire.StrategyArgsFile, holds: []string{"# a comment of the user's", "--audit-webhook-config-file=/var/lib/k8s_audit/"},
+			kill: "control-group",
+			mark: []string{"label", "microk8s.io/cluster=true", "node.kubernetes.io/microk8s-controlplane=microk8s-controlplane", "node-role.kubernetes.io/control-plane-"},
+		},
 	}[name]
 }
 
-// TestAServiceThatStartsItsApiserver turns a kubeadm host into one of k3s, RKE2 or k0s and has it enabled, rolled back and reverted.
+// TestAServiceThatStartsItsApiserver turns a kubeadm host into one of k3s, RKE2, k0s or MicroK8s and has it enabled, rolled back and reverted.
 // systemd, kubelet and apiserver are real. The program that reads the configuration and starts the apiserver is a stand-in: see
 // cmd/service-stand-in for what it does as the real ones do, and what it refuses. The kubelet, which the real ones have in
 // themselves, goes on while it restarts.
@@ -62,7 +72,7 @@ func TestAServiceThatStartsItsApiserver(t *testing.T) {
 	if os.Getenv("K8S_AUDIT_ENABLER_TEST_LONG") == "" {
 		t.Skip("takes long; runs with K8S_AUDIT_ENABLER_TEST_LONG")
 	}
-	for _, product := range []string{"k3s", "rke2", "k0s"} {
+	for _, product := range []string{"k3s", "rke2", "k0s", "microk8s"} {
 		t.Run(product, func(t *testing.T) {
 			s := play(t, stage.Options{Nodes: 1, QuickRestarts: true, PatientKubelet: true})
 			playService(t, s, serviceNamed(product))
@@ -155,35 +165,44 @@ func (s *scene) serveBy(t *testing.T, node string, of service) {
 	if said, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the stand-in: %v\n%s", err, said)
 	}
-	for from, to := range map[string]string{program: "/usr/local/bin/" + of.name, s.Lab.Program("kube-apiserver"): "/usr/local/bin/kube-apiserver"} {
+	installed := "/usr/local/bin/" + of.name
+	if of.program != "" {
+		installed = "/usr/local/bin/" + of.program
+	}
+	for from, to := range map[string]string{program: installed, s.Lab.Program("kube-apiserver"): "/usr/local/bin/kube-apiserver"} {
 		text, err := os.ReadFile(from)
 		must(t, err)
 		must(t, s.WriteHost(node, to, string(text)))
 		must(t, os.Chmod(s.OnHost(node, to), 0o755))
 	}
-	if of.name == "k0s" {
+	kind, environment := "notify", ""
+	switch of.name {
+	case "k0s":
 		s.configureK0s(t, node, flags)
-	} else {
+	case "microk8s":
+		s.configureMicroK8s(t, node, flags)
+		kind, environment = "simple", "Environment=SNAP_DATA=/var/snap/microk8s/8355\n"
+	default:
 		s.configureRancher(t, node, of, flags, pod)
 	}
 	must(t, s.WriteHost(node, "/etc/systemd/system/"+of.unit, fmt.Sprintf(`[Unit]
 Description=A stand-in for %[1]s
 
 [Service]
-Type=notify
-KillMode=%[2]s
+Type=%[5]s
+%[6]sKillMode=%[2]s
 TimeoutStartSec=0
 Restart=always
 RestartSec=5s
-ExecStart=/usr/local/bin/%[1]s %[3]s
-`, of.name, of.kill, of.command)))
+ExecStart=%[4]s %[3]s
+`, of.name, of.kill, of.command, installed, kind, environment)))
 	begin := time.Now()
 	must(t, os.Remove(s.OnHost(node, stage.ManifestPath)))
 	must(t, stage.Until(within(t, 2*time.Minute), "the static pod is gone", func(ctx) (bool, error) { return !s.starts.Alive(node), nil }))
 	s.run(t, node, "systemctl", "daemon-reload")
 	s.run(t, node, "systemctl", "start", of.unit)
 	must(t, stage.Until(within(t, 2*time.Minute), "the node is known as one of "+of.name, func(ctx ctx) (bool, error) {
-		_, err := s.Kubectl(ctx, of.mark[0], "--overwrite", "node", node, of.mark[1])
+		_, err := s.Kubectl(ctx, append([]string{of.mark[0], "--overwrite", "node", node}, of.mark[1:]...)...)
 		return err == nil, err
 	}))
 	must(t, stage.Until(within(t, 2*time.Minute), "the apiserver's pod is as it shall be", func(ctx ctx) (bool, error) {
@@ -222,4 +241,16 @@ func (s *scene) configureK0s(t *testing.T, node string, flags []string) {
 	})
 	must(t, err)
 	must(t, s.WriteHost(node, "/etc/k0s/k0s.yaml", "# a comment of the user's\n"+string(config)))
+}
+
+// configureMicroK8s has the apiserver's flags in a file of a snap, with copies of kubeadm's keys beside it. They name no release: the
+// link to the current one does.
+func (s *scene) configureMicroK8s(t *testing.T, node string, flags []string) {
+	t.Helper()
+	s.run(t, node, "sh", "-c", "mkdir -p /var/snap/microk8s/8355/args && ln -s 8355 /var/snap/microk8s/current && cp -a /etc/kubernetes/pki /var/snap/microk8s/8355/certs")
+	text := "# a comment of the user's\n"
+	for _, flag := range flags {
+		text += strings.ReplaceAll(flag, "/etc/kubernetes/pki", "${SNAP_DATA}/certs") + "\n"
+	}
+	must(t, s.WriteHost(node, "/var/snap/microk8s/8355/args/kube-apiserver", strings.TrimSuffix(text, "\n")))
 }
