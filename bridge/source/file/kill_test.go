@@ -23,11 +23,18 @@ import (
 const (
 	bridgeDir  = "K8S_AUDIT_ENABLER_TEST_BRIDGE_DIR"
 	bridgeSink = "K8S_AUDIT_ENABLER_TEST_BRIDGE_SINK"
+	bridgeMode = "K8S_AUDIT_ENABLER_TEST_BRIDGE_MODE"
 )
 
 // TestMain is the bridge where the test that kills it has started it.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(bridgeDir); dir != "" {
+	if dir := os.Getenv(bridgeDir); dir != "" && os.Getenv(bridgeMode) == "plain" {
+		if err := plainly(dir, os.Getenv(bridgeSink)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		time.Sleep(time.Minute) // until it is killed
+	} else if dir != "" {
 		s, err := sink.New(sink.Config{URL: os.Getenv(bridgeSink)})
 		if err == nil {
 			err = follow(context.Background(), dir, s, metrics.New(), file.FromOldest, delivery.DefaultLimits())

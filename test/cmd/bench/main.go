@@ -18,7 +18,7 @@ import (
 )
 
 // rows are the measurements in the order in which they can share a cluster: the crowd of nodes makes it unusable.
-var rows = []string{"images", "repair", "faults", "rolling", "restarts", "handover", "unavailability", "rollback", "idle", "volume", "coordinator"}
+var rows = []string{"images", "repair", "bridge", "faults", "rolling", "restarts", "handover", "unavailability", "rollback", "idle", "volume", "coordinator"}
 
 // onOne are the rows that are measured on one and the same control plane.
 var onOne = rows[slices.Index(rows, "restarts"):]
@@ -80,6 +80,13 @@ func run(ctx context.Context, only string, set settings) (figures []bench.Figure
 	repository, err := stage.Repository()
 	if err != nil {
 		return figures, err
+	}
+	if want("bridge") {
+		measured, err := bench.Bridge(ctx, repository, set.runs)
+		if err != nil {
+			return figures, fmt.Errorf("measure the bridge: %w", err)
+		}
+		figures = append(figures, measured...)
 	}
 	if want("repair") {
 		measured, err := bench.Repair(ctx, repository, set.repairs)
