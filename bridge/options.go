@@ -13,6 +13,7 @@ import (
 const (
 	CarryFile     = "file"
 	CarryReceiver = "receiver"
+	CarryEKS      = "eks"
 )
 
 // Options of a bridge.
@@ -34,7 +35,7 @@ type Options struct {
 // BindFlags adds the flags of `bridge run`.
 func (o *Options) BindFlags(flags *flag.FlagSet) {
 	flags.StringVar(&o.PlanFile, "plan-file", "/etc/k8s-audit-enabler/plan/document.yaml", "The plan, a BridgePlan. It may appear later, and change.")
-	flags.StringVar(&o.Carry, "carry", CarryFile, "Sources that this bridge carries, of those that the plan names: "+CarryFile+", "+CarryReceiver+", or both with a comma.")
+	flags.StringVar(&o.Carry, "carry", CarryFile, "Sources that this bridge carries, of those that the plan names, with commas: "+CarryFile+", "+CarryReceiver+", "+CarryEKS+".")
 	flags.StringVar(&o.StateDir, "state-dir", "/var/lib/k8s-audit-enabler-bridge", "Directory for positions and dead letters. It is made where it is not there.")
 	flags.StringVar(&o.CredentialsDir, "credentials-dir", "", "Directory with token, tls.crt and tls.key, or ca.crt for the sink. What is not there is not used.")
 	flags.StringVar(&o.BindAddress, "bind-address", ":8080", "Address of /healthz, /readyz and /metrics.")
@@ -45,11 +46,11 @@ func (o *Options) BindFlags(flags *flag.FlagSet) {
 // Validate says what cannot be meant.
 func (o *Options) Validate() error {
 	for _, source := range o.carried() {
-		if source != CarryFile && source != CarryReceiver {
-			return fmt.Errorf("--carry: %q is neither %s nor %s", source, CarryFile, CarryReceiver)
+		if all := []string{CarryFile, CarryReceiver, CarryEKS}; !slices.Contains(all, source) {
+			return fmt.Errorf("--carry: %q is none of %s", source, strings.Join(all, ", "))
 		}
 	}
-	if o.carries(CarryFile) && !filepath.IsAbs(o.StateDir) {
+	if (o.carries(CarryFile) || o.carries(CarryEKS)) && !filepath.IsAbs(o.StateDir) {
 		return errors.New("--state-dir is no absolute path")
 	}
 	return nil

@@ -176,6 +176,15 @@ func TestAPlanThatCannotBeUsedIsSaid(t *testing.T) {
 	arrives(t, lists, "b@RequestResponse")
 }
 
+func TestAnEKSSourceNeedsACluster(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, CarryEKS)
+	f.plan(&wire.BridgePlan{Sources: wire.BridgeSources{EKS: &wire.EKSSource{Region: "eu-central-1"}}, Sink: wire.Webhook{URL: "http://127.0.0.1:1/"}})
+	f.says("no cluster", false)
+	f.plan(&wire.BridgePlan{Sources: wire.BridgeSources{EKS: &wire.EKSSource{Cluster: "prod", Region: "eu-central-1"}}, Sink: wire.Webhook{URL: "http://127.0.0.1:1/"}})
+	f.says("reads eks/prod", true)
+}
+
 func TestPositionsThatCannotBeSavedMakeItNotReady(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, CarryFile)

@@ -11,10 +11,15 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 
 	"k8s-audit-enabler.io/bridge/checkpoint"
 	"k8s-audit-enabler.io/bridge/delivery"
 	"k8s-audit-enabler.io/bridge/sink"
+	"k8s-audit-enabler.io/bridge/source/eks"
 	"k8s-audit-enabler.io/bridge/source/file"
 	"k8s-audit-enabler.io/bridge/source/receiver"
 	"k8s-audit-enabler.io/internal/buildinfo"
@@ -35,6 +40,8 @@ type sources struct {
 	running sync.WaitGroup
 	server  *server
 	lock    *hostfs.Lock
+	keepers []*checkpoint.Keeper
+	letters delivery.Graveyard
 }
 
 // stop ends them, and returns when their positions are saved.
@@ -58,6 +65,9 @@ func (b *bridge) start(ctx context.Context, plan *wire.BridgePlan) (*sources, er
 	if !b.o.carries(CarryReceiver) {
 		from.Receiver = nil
 	}
+	if !b.o.carries(CarryEKS) {
+		from.EKS = nil
+	}
 	if from.None() {
 		return nil, nil //nolint:nilnil // nothing to do is no error
 	}
@@ -69,9 +79,16 @@ func (b *bridge) start(ctx context.Context, plan *wire.BridgePlan) (*sources, er
 		return nil, err
 	}
 	running, cancel := context.WithCancel(ctx)
-	s := &sources{sink: to, cancel: cancel, problem: func() string { return "" }}
-	if from.File != nil {
-		err = b.startFile(running, s, from.File)
+	s := &sources{sink: to, cancel: cancel}
+	s.problem = func() string { return b.unsaved(s.keepers) }
+	if from.File != nil || from.EKS != nil {
+		err = b.openState(s)
+	}
+	if err == nil && from.File != nil {
+		b.startFile(running, s, from.File)
+	}
+	if err == nil && from.EKS != nil {
+		err = b.startEKS(running, s, from.EKS)
 	}
 	if err == nil && from.Receiver != nil {
 		err = b.startReceiver(running, s, from.Receiver)
@@ -108,8 +125,9 @@ func (b *bridge) delivery(s *sources, source string, letters delivery.Graveyard)
 	})
 }
 
-// startFile follows each log. Two bridges on one node, as in the middle of an update, would read the same: the second waits.
-func (b *bridge) startFile(ctx context.Context, s *sources, from *wire.FileSource) error {
+// openState opens the directory for positions. Two bridges on one node, as in the middle of an update, would read the same: the second
+// waits.
+func (b *bridge) openState(s *sources) error {
 	host := hostfs.New("/")
 	if err := host.MkdirAll(b.o.StateDir, 0o700); err != nil {
 		return fmt.Errorf("make the directory for positions: %w", err)
@@ -119,31 +137,62 @@ func (b *bridge) startFile(ctx context.Context, s *sources, from *wire.FileSourc
 		return fmt.Errorf("wait for another bridge on this node: %w", err)
 	}
 	s.lock = lock
-	s.name = strings.Join(from.Paths, ", ")
-	letters := delivery.NewLetters(host, path.Join(b.o.StateDir, "dead-letters.log"), lettersLimit)
+	s.letters = delivery.NewLetters(host, path.Join(b.o.StateDir, "dead-letters.log"), lettersLimit)
+	return nil
+}
+
+// keeper keeps the position of one log.
+func (b *bridge) keeper(s *sources, name string) *checkpoint.Keeper {
+	k := checkpoint.New(hostfs.New("/"), path.Join(b.o.StateDir, positionFile(name)), name, b.metrics, b.log.With(slog.String("log", name)))
+	s.keepers = append(s.keepers, k)
+	s.name = strings.TrimPrefix(s.name+", "+name, ", ")
+	return k
+}
+
+// unsaved says that positions cannot be saved, or nothing.
+func (b *bridge) unsaved(keepers []*checkpoint.Keeper) string {
+	for _, k := range keepers {
+		if k.Failing() {
+			return "positions cannot be saved in " + b.o.StateDir
+		}
+	}
+	return ""
+}
+
+// startFile follows each log.
+func (b *bridge) startFile(ctx context.Context, s *sources, from *wire.FileSource) {
 	begin := file.Beginning(from.From)
 	if begin == "" {
 		begin = file.FromActive
 	}
-	var keepers []*checkpoint.Keeper
 	for _, name := range from.Paths {
-		log := b.log.With(slog.String("log", name))
-		keeper := checkpoint.New(host, path.Join(b.o.StateDir, positionFile(name)), name, b.metrics, log)
-		keepers = append(keepers, keeper)
 		follow := file.Options{
-			Host: host, Path: name, From: begin, LineLimit: file.DefaultLineLimit,
-			Delivery: b.delivery(s, name, letters), Keeper: keeper, Metrics: b.metrics, Log: log,
+			Host: hostfs.New("/"), Path: name, From: begin, LineLimit: file.DefaultLineLimit,
+			Delivery: b.delivery(s, name, s.letters), Keeper: b.keeper(s, name), Metrics: b.metrics, Log: b.log.With(slog.String("log", name)),
 		}
 		s.running.Go(func() { _ = file.Follow(ctx, follow) }) // ends with the context
 	}
-	s.problem = func() string {
-		for _, k := range keepers {
-			if k.Failing() {
-				return "positions cannot be saved in " + b.o.StateDir
-			}
-		}
-		return ""
+}
+
+// startEKS reads CloudWatch Logs with whatever credentials the SDK finds: of a ServiceAccount, of the pod, or of the instance.
+func (b *bridge) startEKS(ctx context.Context, s *sources, from *wire.EKSSource) error {
+	if from.Cluster == "" {
+		return errors.New("the plan's eks source names no cluster")
 	}
+	region := config.WithRegion(from.Region)
+	if from.Region == "" {
+		region = config.WithEC2IMDSRegion()
+	}
+	c, err := config.LoadDefaultConfig(ctx, region)
+	if err != nil {
+		return fmt.Errorf("find AWS credentials: %w", err)
+	}
+	name := "eks/" + from.Cluster
+	poll := eks.Options{
+		Client: cloudwatchlogs.NewFromConfig(c), Cluster: from.Cluster, Delivery: b.delivery(s, name, s.letters), Keeper: b.keeper(s, name),
+		Metrics: b.metrics, Log: b.log.With(slog.String("log", name)), Source: name, Interval: eks.Interval, Now: time.Now,
+	}
+	s.running.Go(func() { _ = eks.Poll(ctx, poll) }) // ends with the context
 	return nil
 }
 
@@ -165,11 +214,11 @@ func (b *bridge) startReceiver(ctx context.Context, s *sources, from *wire.Recei
 			return err //nolint:wrapcheck // it says what is wrong with the policy
 		}
 	}
-	config, err := serverTLS(b.o.ReceiverCertDir)
+	secured, err := serverTLS(b.o.ReceiverCertDir)
 	if err != nil {
 		return err
 	}
-	if s.server, err = serve(ctx, b.o.ReceiverAddress, receiver.New(o), config); err != nil {
+	if s.server, err = serve(ctx, b.o.ReceiverAddress, receiver.New(o), secured); err != nil {
 		return err
 	}
 	s.name = strings.Trim(s.name+", "+name+" at "+s.server.address, ", ")

@@ -15,6 +15,14 @@ type BridgePlan struct {
 type BridgeSources struct {
 	File     *FileSource     `json:"file,omitempty"`
 	Receiver *ReceiverSource `json:"receiver,omitempty"`
+	EKS      *EKSSource      `json:"eks,omitempty"`
+}
+
+// EKSSource is the audit log of an EKS cluster in CloudWatch Logs.
+type EKSSource struct {
+	Cluster string `json:"cluster"`
+	// Region is the cluster's; empty for that of the instance that the bridge runs on.
+	Region string `json:"region,omitempty"`
 }
 
 // FileSource is audit logs on control-plane nodes.
