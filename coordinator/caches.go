@@ -17,6 +17,9 @@ import (
 // etcdSelector finds the members of a stacked etcd: kubeadm and all that is built on it.
 const etcdSelector = "component=etcd"
 
+// openShiftSelector finds the apiservers of OpenShift 3.11, which have a label of their own.
+const openShiftSelector = "openshift.io/component=api,k8s-app!=kube-apiserver,component!=kube-apiserver,component!=etcd"
+
 // selectors divide the control plane's nodes, and its apiservers' and etcd's pods, into sets that do not overlap. A cache holds what
 // one selector matches, and a selector cannot say "or"; a cache without selectors would hold every node of the cluster.
 type selectors struct {
@@ -42,7 +45,7 @@ func newSelectors() (selectors, error) {
 		}
 		s.nodes = append(s.nodes, selector)
 	}
-	for _, text := range []string{"component=kube-apiserver", "k8s-app=kube-apiserver,component!=kube-apiserver,component!=etcd", etcdSelector} {
+	for _, text := range []string{"component=kube-apiserver", "k8s-app=kube-apiserver,component!=kube-apiserver,component!=etcd", openShiftSelector, etcdSelector} {
 		selector, err := labels.Parse(text)
 		if err != nil {
 			return s, fmt.Errorf("parse selector %q: %w", text, err)

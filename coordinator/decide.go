@@ -118,6 +118,8 @@ func noMembers(d detect.Distribution) string {
 		return "no node of k3s has a control-plane role label; a server without a node (--disable-agent) cannot be reached"
 	case detect.MicroK8s:
 		return "no node of MicroK8s has the label " + detect.LabelMicroK8s
+	case detect.Minishift:
+		return "the only node of Minishift has no role label; write: oc label node localhost " + detect.LabelMaster + "=true"
 	case detect.K0s:
 		return "no controller of k0s is a node, so that nothing can be run there; start the controllers with --enable-worker, or set spec.api.extraArgs of k0s.yaml yourself (kubectl audit-enabler render k0s)"
 	}

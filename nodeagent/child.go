@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 
+	"k8s-audit-enabler.io/nodeagent/apiserver"
+	"k8s-audit-enabler.io/nodeagent/cri"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -38,14 +40,39 @@ func (s serviceChild) Instances(ctx context.Context) ([]txn.Instance, error) {
 	return []txn.Instance{i}, nil
 }
 
-// childRuns remembers the runs of apiservers that were seen under one run of their service.
+// childRuns remembers the runs of apiservers that were seen under one run of their service, or in a sandbox.
 type childRuns struct {
 	mu   sync.Mutex
 	of   string
 	seen map[string]bool
+	// first is the number of the first container that was seen in each sandbox of late.
+	first map[string]uint32
 }
 
 func newChildRuns() *childRuns { return &childRuns{} }
+
+// maxSandboxes bounds what is remembered.
+const maxSandboxes = 16
+
+// before counts the containers that a pod has had before a sandbox of it. The kubelet counts on from sandbox to sandbox where the
+// manifest stays as it is.
+func (c *childRuns) before(sandbox string, containers []cri.Container) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.first) > maxSandboxes {
+		c.first = nil
+	}
+	for _, ct := range containers {
+		if first, known := c.first[sandbox]; apiserver.Companion(ct.Name) || known && first <= ct.Attempt {
+			continue
+		}
+		if c.first == nil {
+			c.first = map[string]uint32{}
+		}
+		c.first[sandbox] = ct.Attempt
+	}
+	return int(c.first[sandbox])
+}
 
 // exits counts those that have ended; run is the one that is seen now, empty for none.
 func (c *childRuns) exits(service, run string) int {

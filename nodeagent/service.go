@@ -88,7 +88,11 @@ func (o *observer) findFile(ctx context.Context, seen *observation, p *wire.Plan
 		seen.refusal = refusal(reason.PlanInvalid, "there is no service known that starts the apiserver of %q", of)
 		return
 	}
-	command, refused := o.command(ctx, program)
+	var command dropin.Command
+	var refused *staticpod.Refusal
+	if program.edited == nil || !program.edited.Pods {
+		command, refused = o.command(ctx, program)
+	}
 	switch {
 	case refused != nil:
 	case program.added != nil:
@@ -164,6 +168,9 @@ type services struct {
 
 // Restart implements [txn.Services].
 func (s services) Restart(ctx context.Context, unit string) error {
+	if p, ok := configfile.ByUnit(unit); ok && p.Pods {
+		return masters{s}.restart(ctx, p)
+	}
 	return s.systemd.RestartSoon(ctx, unit)
 }
 
@@ -172,7 +179,9 @@ func (s services) Runtime(unit string) txn.Runtime {
 	if p, ok := dropin.ByUnit(unit); ok && p.Pods {
 		return servicePods{services: s, logs: &runtime{cri: s.cri, proc: s.proc, host: s.host, log: s.log}}
 	}
-	if _, ok := configfile.ByUnit(unit); ok {
+	if p, ok := configfile.ByUnit(unit); ok && p.Pods {
+		return masters{s}
+	} else if ok {
 		return serviceChild{serviceProcess{services: s, unit: unit}}
 	}
 	return serviceProcess{services: s, unit: unit}

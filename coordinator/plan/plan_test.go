@@ -209,7 +209,7 @@ func TestStrategy(t *testing.T) {
 	const pod, dropIn = wire.StrategyStaticPod, wire.StrategyDropIn
 	supported := map[string]wire.Strategy{
 		detect.Kubeadm: pod, detect.Kind: pod, detect.Kubespray: pod, detect.ClusterAPI: pod, detect.Minikube: pod, detect.Kops: pod,
-		detect.RKE2: dropIn, detect.K3s: dropIn, detect.K0s: wire.StrategyConfigFile, detect.MicroK8s: wire.StrategyArgsFile,
+		detect.RKE2: dropIn, detect.K3s: dropIn, detect.K0s: wire.StrategyConfigFile, detect.OpenShift3: wire.StrategyConfigFile, detect.Minishift: wire.StrategyConfigFile, detect.MicroK8s: wire.StrategyArgsFile,
 	}
 	for _, name := range detect.Known() {
 		for _, backend := range []string{BackendAuto, BackendWebhook, BackendDynamic, BackendForward} {

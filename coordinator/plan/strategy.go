@@ -22,7 +22,7 @@ func Strategy(d detect.Distribution, backend string) (wire.Strategy, string, *Re
 			return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf(
 				"this is %s %s (%s), which reads no config.yaml.d: upgrade it to 1.%d or later, or write the audit flags into its config.yaml yourself", d.Name, v, d.Reason, oldestDropIn)}
 		}
-	case detect.K0s:
+	case detect.K0s, detect.OpenShift3, detect.Minishift:
 	case detect.MicroK8s:
 		if v, err := version.ParseGeneric(d.KubernetesVersion); err == nil && v.Major() == 1 && v.Minor() < oldestKubelite {
 			return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf(
@@ -54,7 +54,7 @@ func WayOf(d detect.Distribution) wire.Strategy {
 	switch d.Name {
 	case detect.RKE2, detect.K3s:
 		return wire.StrategyDropIn
-	case detect.K0s:
+	case detect.K0s, detect.OpenShift3, detect.Minishift:
 		return wire.StrategyConfigFile
 	case detect.MicroK8s:
 		return wire.StrategyArgsFile
@@ -67,7 +67,7 @@ func sentences() map[wire.Strategy]string {
 	return map[wire.Strategy]string{
 		wire.StrategyStaticPod:  "%s runs kube-apiserver as a static pod that the kubelet restarts when its manifest changes",
 		wire.StrategyDropIn:     "the service of %s starts kube-apiserver with what its config.yaml.d says",
-		wire.StrategyConfigFile: "the service of %s starts kube-apiserver with what its configuration file says",
+		wire.StrategyConfigFile: "%s starts its apiserver with what its configuration file says",
 		wire.StrategyArgsFile:   "the service of %s starts kube-apiserver with the flags in its args/kube-apiserver",
 	}
 }
@@ -83,12 +83,8 @@ func advice(name string) string {
 		return "the control plane runs in the seed cluster; set the audit policy in the Shoot resource"
 	case detect.SelfHosted:
 		return "the apiserver is an ordinary pod; add the audit flags to the workload that makes it"
-	case detect.K0s:
-		return "the apiserver is a child process of k0s; set spec.api.extraArgs in k0s.yaml"
 	case detect.RKE:
 		return "the apiserver is a container that rke creates; set services.kube-api in cluster.yml"
-	case detect.OpenShift3, detect.Minishift:
-		return "the apiserver reads master-config.yaml; set auditConfig there"
 	case detect.OpenShift4:
 		return "its operator owns the apiserver; audit is on by default, forward the log with the cluster logging operator"
 	default:

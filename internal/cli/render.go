@@ -63,6 +63,16 @@ func renderers() []renderer {
 			"  kubectl audit-enabler render microk8s --sink=http://10.152.183.20:7765/k8s_audit --kubernetes-version=1.34 -f launch.yaml > new.yaml",
 			render.MicroK8s,
 		},
+		{
+			"openshift3", "Print auditConfig for master-config.yaml of OpenShift 3.11, and write the files that it needs on each master",
+			"  kubectl audit-enabler render openshift3 --sink=http://172.30.0.20:7765/k8s_audit -f master-config.yaml --files=audit > new.yaml",
+			render.OpenShift3,
+		},
+		{
+			"minishift", "Print apiServerArguments for master-config.yaml of Minishift 3.11, and write the files that it needs",
+			"  kubectl audit-enabler render minishift --sink=http://172.30.0.20:7765/k8s_audit -f master-config.yaml --files=audit > new.yaml",
+			render.Minishift,
+		},
 	}
 }
 
@@ -117,7 +127,7 @@ func newRendererCommand(streams genericiooptions.IOStreams, r renderer) *cobra.C
 	flags.StringVar(&policy, "policy", "", "file with the audit policy; the recommended one without it")
 	flags.StringVar(&o.APIVersion, "api-version", "", "the form of the configuration, as in v1beta3, where a tool has several")
 	flags.StringVarP(&base, "filename", "f", "", "your own configuration, which is printed with the settings in it")
-	if slices.Contains([]string{"kubeadm", "rke2", "k3s", "k0s"}, r.use) {
+	if slices.Contains([]string{"kubeadm", "rke2", "k3s", "k0s", "openshift3", "minishift"}, r.use) {
 		flags.StringVar(&files, "files", "", "directory to write the files to that each control-plane node needs")
 	}
 	return cmd

@@ -117,10 +117,10 @@ func TestWhatIsRenderedIsWhatTheAgentWouldWrite(t *testing.T) {
 	t.Parallel()
 	for minor := 11; minor <= 37; minor++ {
 		v := version.MajorMinor(1, uint(minor))
-		for _, tool := range []string{"kops", "kubeadm", "capi", "minikube", "rke2", "k3s", "k0s", "microk8s"} {
+		for _, tool := range []string{"kops", "kubeadm", "capi", "minikube", "rke2", "k3s", "k0s", "microk8s", "openshift3", "minishift"} {
 			dir := t.TempDir()
 			args := []string{tool, "--sink=http://10.96.0.20:7765/k8s_audit", "--kubernetes-version=" + v.String()}
-			if slices.Contains([]string{"kubeadm", "rke2", "k3s", "k0s"}, tool) {
+			if slices.Contains([]string{"kubeadm", "rke2", "k3s", "k0s", "openshift3", "minishift"}, tool) {
 				args = append(args, "--files=out")
 			}
 			out, _, err := rendered(dir, args...)
@@ -164,7 +164,7 @@ func contents(t *testing.T, tool, dir, out string) (policy, webhook string) {
 			t.Fatalf("%v\n%s", err, text)
 		}
 		dir += "/files/etc/ssl/certs/k8s-audit/"
-	case "kubeadm", "rke2", "k3s", "k0s":
+	case "kubeadm", "rke2", "k3s", "k0s", "openshift3", "minishift":
 		dir += "/out/"
 	case "microk8s":
 		var launch struct{ ExtraConfigFiles map[string]string }
@@ -229,6 +229,10 @@ func TestRenderSaysWhatToWriteInstead(t *testing.T) {
 		"somebody else's policy in RKE2":        {[]string{"rke2", sink, v, "-f=file"}, "kube-apiserver-arg+: [audit-policy-file=/x]\n", "audit-policy-file is /x already"},
 		"somebody else's webhook in MicroK8s":   {[]string{"microk8s", sink, v, "-f=file"}, "extraKubeAPIServerArgs: {--audit-webhook-config-file: /x}\n", "audit-webhook-config-file is /x already"},
 		"somebody else's policy in MicroK8s":    {[]string{"microk8s", sink, v, "-f=file"}, "extraKubeAPIServerArgs: {--audit-policy-file: /x}\n", "audit-policy-file is /x already"},
+		"somebody else's webhook in OpenShift":  {[]string{"openshift3", sink, "-f=file"}, "kind: MasterConfig\nauditConfig: {enabled: true, webHookKubeConfig: /x}\n", "webHookKubeConfig is /x already"},
+		"a policy in OpenShift's own file":      {[]string{"openshift3", sink, "-f=file"}, "kind: MasterConfig\nauditConfig: {enabled: true, policyConfiguration: {}}\n", "take it out first"},
+		"somebody else's policy in Minishift":   {[]string{"minishift", sink, "-f=file"}, "kind: MasterConfig\nkubernetesMasterConfig: {apiServerArguments: {audit-policy-file: [/x]}}\n", "audit-policy-file is /x already"},
+		"a form that OpenShift does not have":   {[]string{"openshift3", sink, "--api-version=v1"}, "", "leave it out"},
 		"a MicroK8s without it":                 {[]string{"microk8s", sink, "--kubernetes-version=1.26"}, "", "upgrade it to 1.27"},
 		"a form that MicroK8s does not have":    {[]string{"microk8s", sink, v, "--api-version=v1"}, "", "leave it out"},
 		"a form that RKE2 does not have":        {[]string{"rke2", sink, v, "--api-version=v1"}, "", "leave it out"},
@@ -267,7 +271,7 @@ func TestRenderSaysWhatToWriteInstead(t *testing.T) {
 // TestRenderingTwiceChangesNothing feeds what was rendered in again.
 func TestRenderingTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"kops", "kubeadm", "capi", "rke2", "k3s", "k0s", "microk8s"} {
+	for _, tool := range []string{"kops", "kubeadm", "capi", "rke2", "k3s", "k0s", "microk8s", "openshift3", "minishift"} {
 		dir := t.TempDir()
 		first, _, err := rendered(dir, tool, "--sink=http://10.96.0.20:7765/k8s_audit", "--kubernetes-version=1.34.4")
 		if err != nil {
@@ -275,6 +279,9 @@ func TestRenderingTwiceChangesNothing(t *testing.T) {
 		}
 		if tool == "kops" {
 			first = strings.Replace(first, "spec:\n", "kind: Cluster\nspec:\n  kubernetesVersion: v1.34.4\n", 1)
+		}
+		if strings.HasSuffix(tool, "shift") || strings.HasSuffix(tool, "shift3") {
+			first = "kind: MasterConfig\n" + first
 		}
 		if err := os.WriteFile(filepath.Join(dir, "file"), []byte(first), 0o600); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,6 @@
 // Package render prints the audit settings in the words of those who configure a cluster declaratively: kops' cluster spec, kubeadm's
-// ClusterConfiguration, Cluster API's KubeadmControlPlane, minikube's start flags, the configuration files of RKE2, k3s and k0s, the
-// launch configuration of MicroK8s.
+// ClusterConfiguration, Cluster API's KubeadmControlPlane, minikube's start flags, the configuration files of RKE2, k3s, k0s,
+// OpenShift 3.11 and Minishift, the launch configuration of MicroK8s.
 //
 // It is for people who want their own tool, and not the node agent, to own the apiserver's flags. Policy, webhook kubeconfig and flags
 // come from the packages that make the agent's, for the version that is named; here is only where each tool wants them. Given a file

@@ -17,6 +17,8 @@ const (
 	labelPodNamespace  = "io.kubernetes.pod.namespace"
 	labelPodUID        = "io.kubernetes.pod.uid"
 	labelContainerName = "io.kubernetes.container.name"
+	// labelOpenShift tells the parts of OpenShift 3.11's control plane (openshift-ansible, roles/openshift_control_plane/files).
+	labelOpenShift = "openshift.io/component"
 
 	annotationConfigHash   = "kubernetes.io/config.hash"
 	annotationConfigSource = "kubernetes.io/config.source"
@@ -146,8 +148,8 @@ func (c *Client) ApiserverSandboxes(ctx context.Context) ([]Sandbox, error) {
 	return found, nil
 }
 
-// isApiserver goes by the pod's own labels, component for kubeadm and most others, k8s-app for kops; only a pod with
-// neither is judged by its container's name.
+// isApiserver goes by the pod's own labels, component for kubeadm and most others, k8s-app for kops, one of its own for OpenShift
+// 3.11; only a pod with none of them is judged by its container's name.
 func isApiserver(p *runtimeapi.PodSandbox, holdsApiserver bool) bool {
 	if isRehearsal(p) || p.Annotations[annotationConfigSource] == sourceAPI {
 		return false
@@ -156,6 +158,9 @@ func isApiserver(p *runtimeapi.PodSandbox, holdsApiserver bool) bool {
 		if v := p.Labels[label]; v != "" {
 			return v == apiserverName
 		}
+	}
+	if v := p.Labels[labelOpenShift]; v != "" {
+		return v == "api"
 	}
 	return holdsApiserver
 }

@@ -39,7 +39,7 @@ func Look(host *hostfs.FS, staticPods string, programs []string, manifestPath st
 
 // traces are the files that are looked for.
 func traces(staticPods string) []string {
-	files := append(kopsUnits(), openShift3Config, openShift4Files, "/etc/kubernetes/manifests/"+openShift4Manifest)
+	files := append(kopsUnits(), openShift3Config, minishiftConfig, openShift4Files, "/etc/kubernetes/manifests/"+openShift4Manifest)
 	if staticPods != "" {
 		files = append(files, path.Join(staticPods, openShift4Manifest))
 	}

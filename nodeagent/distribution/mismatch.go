@@ -26,9 +26,15 @@ const (
 	MicroK8s = "microk8s"
 )
 
+// Names of those whose apiservers read a configuration file of their distribution's.
+const (
+	OpenShift3 = "openshift-3"
+	Minishift  = "minishift"
+)
+
 // Names are all of them.
 func Names() []string {
-	return []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Kops, RKE2, K3s, K0s, MicroK8s}
+	return []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Kops, RKE2, K3s, K0s, MicroK8s, OpenShift3, Minishift}
 }
 
 // Host is what a host shows of who owns its apiserver.
@@ -64,6 +70,7 @@ const (
 	openShift4Files    = "/etc/kubernetes/static-pod-resources"
 	openShift3Config   = "/etc/origin/master/master-config.yaml"
 	openShift3Dir      = "/etc/origin"
+	minishiftConfig    = "/var/lib/minishift/base/kube-apiserver/master-config.yaml"
 	rancherDir         = "/var/lib/rancher"
 	deckhouseDir       = "/etc/kubernetes/deckhouse"
 )
@@ -93,6 +100,14 @@ func Mismatch(name string, h Host) string {
 	case RKE2, K3s:
 		if h.runs(name, "server") == "" {
 			return fmt.Sprintf("the plan says %s, but no process %s server runs on this host", name, name)
+		}
+	case OpenShift3:
+		if h.anyOf(openShift3Config) == "" {
+			return fmt.Sprintf("the plan says OpenShift 3, but there is no %s on this host", openShift3Config)
+		}
+	case Minishift:
+		if h.anyOf(minishiftConfig) == "" {
+			return fmt.Sprintf("the plan says Minishift, but there is no %s on this host", minishiftConfig)
 		}
 	case K0s:
 		if h.runs(name, "controller") == "" {
@@ -139,7 +154,8 @@ func owners() []owner {
 			return ""
 		}},
 		{"OpenShift 4", "", openShift4},
-		{"OpenShift 3", "", openShift3},
+		{"Minishift", Minishift, func(h Host) string { return h.anyOf(minishiftConfig) }},
+		{"OpenShift 3", OpenShift3, openShift3},
 		{"RKE2", RKE2, func(h Host) string { return cmp.Or(h.runs("rke2", "server"), h.below(rancherDir+"/rke2")) }},
 		{"k3s", K3s, func(h Host) string { return cmp.Or(h.runs("k3s", "server"), h.below(rancherDir+"/k3s")) }},
 		{"k0s", K0s, func(h Host) string { return h.runs("k0s", "controller") }},

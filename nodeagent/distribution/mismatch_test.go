@@ -97,6 +97,11 @@ func TestMismatch(t *testing.T) {
 		"no server where RKE2 or k3s is planned":      {[]string{RKE2, K3s}, kubeadmHost(running("/usr/local/bin/rke2 agent", "/usr/local/bin/k3s agent"), none), "server runs on this host"},
 		"MicroK8s where it is planned":                {[]string{MicroK8s}, kubeadmHost(running("/snap/microk8s/7000/kubelite --start-control-plane=true"), none), ""},
 		"no kubelite where MicroK8s is planned":       {[]string{MicroK8s}, kubeadmHost(none), "no process kubelite runs"},
+		"OpenShift 3 where it is planned":             {[]string{OpenShift3}, kubeadmHost(files(openShift3Config), pods("/etc/origin/node/pods"), none), ""},
+		"Minishift where it is planned":               {[]string{Minishift}, kubeadmHost(files(minishiftConfig), none), ""},
+		"OpenShift 3 where Minishift is planned":      {[]string{Minishift}, kubeadmHost(files(openShift3Config), none), "belongs to OpenShift 3"},
+		"kubeadm where OpenShift 3 is planned":        {[]string{OpenShift3, Minishift}, kubeadmHost(), "master-config.yaml on this host"},
+		"Minishift where kubeadm is planned":          {family, kubeadmHost(files(minishiftConfig), none), "belongs to Minishift"},
 		"k3s where MicroK8s is planned":               {[]string{MicroK8s}, kubeadmHost(running("/usr/local/bin/k3s server"), none), "belongs to k3s"},
 		"a distribution's name in another way to say": {[]string{"Kubeadm", "minikube-1.12"}, kubeadmHost(), "is no distribution whose apiserver"},
 	}

@@ -25,8 +25,26 @@ import (
 const (
 	PolicyFile  = "audit-policy.yaml"
 	WebhookFile = "webhook-config.yaml"
-	LogFile     = apiserver.LogDir + "/k8s_audit_events.log"
+	LogFile     = apiserver.LogDir + "/" + logName
+	logName     = "k8s_audit_events.log"
 )
+
+// Places are where the revisions' files and the log lie: one directory, as the host has it and as the apiserver sees it.
+type Places struct{ Host, Apiserver string }
+
+// UsualPlaces are those of an apiserver that sees the host's paths.
+func UsualPlaces() Places { return Places{Host: apiserver.AuditDir, Apiserver: apiserver.AuditDir} }
+
+// Dir is a revision's directory on the host.
+func (at Places) Dir(revision string) string { return path.Join(at.Host, revision) }
+
+// onHost is a path that the apiserver sees. What stands beside our directory there stands beside it on the host.
+func (at Places) onHost(name string) string {
+	if rest, ok := strings.CutPrefix(name, path.Dir(at.Apiserver)+"/"); ok {
+		return path.Join(path.Dir(at.Host), rest)
+	}
+	return name
+}
 
 const (
 	// defaultReadyTimeout is used where a plan has none.
@@ -41,24 +59,22 @@ func ReadyTimeout(p *wire.Plan) time.Duration {
 }
 
 // Desired are all flags that a plan asks for, those with the files of a revision included, as they are best read.
-func Desired(p *wire.Plan, revision string) []wire.Flag {
+func Desired(p *wire.Plan, revision string, at Places) []wire.Flag {
 	return inOrder(append([]wire.Flag{
-		{Name: auditflag.PolicyFile, Value: inDir(revision, PolicyFile)},
-		{Name: auditflag.LogPath, Value: LogFile},
-		{Name: auditflag.WebhookConfigFile, Value: inDir(revision, WebhookFile)},
+		{Name: auditflag.PolicyFile, Value: path.Join(at.Apiserver, revision, PolicyFile)},
+		{Name: auditflag.LogPath, Value: path.Join(at.Apiserver, path.Base(apiserver.LogDir), logName)},
+		{Name: auditflag.WebhookConfigFile, Value: path.Join(at.Apiserver, revision, WebhookFile)},
 	}, p.Desired.Flags...))
 }
 
 // List are the files of a revision: the policy only where it is the plan's.
-func (r Rendered) List(revision string, policy bool) []txn.File {
-	files := []txn.File{{Path: inDir(revision, WebhookFile), Data: r.webhook, Mode: secretMode}}
+func (r Rendered) List(revision string, policy bool, at Places) []txn.File {
+	files := []txn.File{{Path: path.Join(at.Dir(revision), WebhookFile), Data: r.webhook, Mode: secretMode}}
 	if policy {
-		files = append(files, txn.File{Path: inDir(revision, PolicyFile), Data: r.policy, Mode: secretMode})
+		files = append(files, txn.File{Path: path.Join(at.Dir(revision), PolicyFile), Data: r.policy, Mode: secretMode})
 	}
 	return files
 }
-
-func inDir(revision, name string) string { return path.Join(apiserver.RevisionDir(revision), name) }
 
 // Rendered are the contents of a revision's files.
 type Rendered struct{ policy, webhook []byte }

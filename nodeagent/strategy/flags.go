@@ -16,8 +16,8 @@ import (
 )
 
 // Decide says flag by flag what a revision of a plan sets beside the flags that others have set. where names the place for a refusal.
-func Decide(where, distribution string, args apiserver.Args, p *wire.Plan, revision string) (apiserver.Decision, *Refusal) {
-	d, err := apiserver.Decide(apiserver.Existing(args, ""), apiserver.Origin(distribution), p.Desired.Existing, Desired(p, revision))
+func Decide(where, distribution string, args apiserver.Args, p *wire.Plan, revision string, at Places) (apiserver.Decision, *Refusal) {
+	d, err := apiserver.Decide(apiserver.Existing(args, ""), apiserver.Origin(distribution), p.Desired.Existing, Desired(p, revision, at))
 	var refused *apiserver.RefusedError
 	switch {
 	case errors.As(err, &refused):
@@ -28,10 +28,10 @@ func Decide(where, distribution string, args apiserver.Args, p *wire.Plan, revis
 	return d, nil
 }
 
-// Effects describe a node on which a decision is live beside the flags of others, for an apiserver that sees the host's paths. The
-// version is not tied to the file that holds the flags, which outlives upgrades.
-func Effects(p *wire.Plan, d apiserver.Decision, args apiserver.Args, running *version.Version) txn.Effects {
-	e := txn.Effects{PolicyOurs: d.PolicyOurs, SinkURL: p.Desired.Webhook.URL, LogPath: d.Log, Version: "v" + running.String()}
+// Effects describe a node on which a decision is live beside the flags of others. The version is not tied to the file that holds the
+// flags, which outlives upgrades.
+func Effects(p *wire.Plan, d apiserver.Decision, args apiserver.Args, running *version.Version, at Places) txn.Effects {
+	e := txn.Effects{PolicyOurs: d.PolicyOurs, SinkURL: p.Desired.Webhook.URL, LogPath: at.onHost(d.Log), Version: "v" + running.String()}
 	if !strings.HasPrefix(e.LogPath, "/") {
 		e.LogPath = "" // "-" is the standard output
 	}

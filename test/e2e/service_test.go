@@ -53,6 +53,10 @@ func serviceNamed(name string) service {
 			strategy: wire.StrategyConfigFile, holds: []string{"# a comment of the user's", "audit-webhook-config-file: /var/lib/k8s_audit/"},
 			kill: "control-group", mark: []string{"label", "node.k0sproject.io/role=control-plane"},
 		},
+		"openshift-3": {
+			name: "openshift-3", folder: "/etc/origin/master", file: "/etc/origin/master/master-config.yaml", strategy: wire.StrategyConfigFile,
+			holds: []string{"# a comment of the user's", "\nauditConfig:\n  enabled: true\n", "  webHookKubeConfig: /etc/origin/master/k8s_audit/"}, pod: true,
+		},
 		"microk8s": {
 			name: "microk8s", program: "kubelite", unit: "snap.microk8s.daemon-kubelite.service",
 			command: "--apiserver-args-file=/var/snap/microk8s/8355/args/kube-apiserver --start-control-plane=true",
@@ -62,6 +66,14 @@ func serviceNamed(name string) service {
 			mark: []string{"label", "microk8s.io/cluster=true", "node.kubernetes.io/microk8s-controlplane=microk8s-controlplane", "node-role.kubernetes.io/control-plane-"},
 		},
 	}[name]
+}
+
+// spoils holds a flag that the stand-in gives a value on which the apiserver ends.
+func (of service) spoils() string {
+	if of.unit == "" {
+		return of.folder + "/stand-in-spoils"
+	}
+	return "/etc/stand-in-spoils"
 }
 
 // TestAServiceThatStartsItsApiserver turns a kubeadm host into one of k3s, RKE2, k0s or MicroK8s and has it enabled, rolled back and reverted.
@@ -83,7 +95,11 @@ func TestAServiceThatStartsItsApiserver(t *testing.T) {
 func playService(t *testing.T, s *scene, of service) { //nolint:thelper // acts, whose lines matter
 	node := s.Nodes()[0]
 	must(t, s.ServeSink(t.Context(), ""))
-	s.serveBy(t, node, of)
+	if of.unit == "" {
+		s.serveByOpenShift(t, node)
+	} else {
+		s.serveBy(t, node, of)
+	}
 	before, manifests := s.snapshot(t, node, of.folder), s.snapshot(t, node, "/etc/kubernetes")
 	was, _ := s.ReadHost(node, of.file) // where it is the user's
 
@@ -107,8 +123,8 @@ func playService(t *testing.T, s *scene, of service) { //nolint:thelper // acts,
 	t.Run("an apiserver that does not start with it: rolled back, and audited as before", func(t *testing.T) {
 		defer s.act(t)()
 		good := s.host(t, node, of.file)
-		must(t, s.WriteHost(node, "/etc/stand-in-spoils", "--audit-webhook-batch-max-wait=7s\n"))
-		s.install(t, stage.Values{"webhook": stage.Values{"batchMaxWait": "7s"}})
+		must(t, s.WriteHost(node, of.spoils(), "--audit-log-maxsize=7\n"))
+		s.install(t, stage.Values{"log": stage.Values{"maxSizeMB": 7}})
 		n, err := s.WaitNode(within(t, 2*oneRestart), node, "is rolled back", func(n wire.NodeStatus) bool { return n.Phase == wire.PhaseRolledBack })
 		must(t, err)
 		if n.LastError == nil || n.Reason != reason.CrashLooping || !strings.Contains(strings.Join(n.LastError.LogTail, "\n"), "nonsense") {
@@ -122,7 +138,7 @@ func playService(t *testing.T, s *scene, of service) { //nolint:thelper // acts,
 	t.Run("the configuration taken back, nothing restarts", func(t *testing.T) {
 		defer s.act(t)()
 		begin := time.Now()
-		must(t, os.Remove(s.OnHost(node, "/etc/stand-in-spoils")))
+		must(t, os.Remove(s.OnHost(node, of.spoils())))
 		s.install(t, nil)
 		s.ready(t, oneRestart)
 		s.restarts(t, begin, 0)
@@ -137,6 +153,8 @@ func playService(t *testing.T, s *scene, of service) { //nolint:thelper // acts,
 		}
 		_, err := s.WaitNode(within(t, decision), node, "says that its file is gone", func(n wire.NodeStatus) bool { return n.Phase != wire.PhaseApplied })
 		must(t, err)
+		// The cluster's status may still say ready from before.
+		must(t, stage.Until(within(t, oneRestart), "the apiserver is started with what is ours", func(ctx) (bool, error) { return s.starts.Count(node, begin) > 0, nil }))
 		s.ready(t, oneRestart)
 		s.restarts(t, begin, 1)
 		s.canary(t)

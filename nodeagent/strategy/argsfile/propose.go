@@ -30,7 +30,7 @@ func (s Settings) Propose(p *wire.Plan, c strategy.Credentials, running *version
 	if refusal != nil {
 		return nil, refusal
 	}
-	d, refusal := strategy.Decide(Path, Name, s.args, p, revision)
+	d, refusal := strategy.Decide(Path, Name, s.args, p, revision, strategy.UsualPlaces())
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -39,8 +39,8 @@ func (s Settings) Propose(p *wire.Plan, c strategy.Credentials, running *version
 	}
 	change := &txn.Change{
 		Kind: txn.KindApply, Revision: revision, PlanRevision: p.Revision, Manifest: Path, Unit: Unit,
-		Base: s.Data, New: s.with(revision, d.Flags), BaseRevision: s.ours.revision, Dir: apiserver.RevisionDir(revision), Files: files.List(revision, d.PolicyOurs),
-		Record: json.RawMessage(`{}`), Effects: strategy.Effects(p, d, s.args, running), ReadyTimeout: strategy.ReadyTimeout(p),
+		Base: s.Data, New: s.with(revision, d.Flags), BaseRevision: s.ours.revision, Dir: apiserver.RevisionDir(revision), Files: files.List(revision, d.PolicyOurs, strategy.UsualPlaces()),
+		Record: json.RawMessage(`{}`), Effects: strategy.Effects(p, d, s.args, running, strategy.UsualPlaces()), ReadyTimeout: strategy.ReadyTimeout(p),
 		Audited: d.PolicyOurs && p.Desired.Canary != "",
 	}
 	if d.LogOurs {

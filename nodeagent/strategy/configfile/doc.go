@@ -1,5 +1,6 @@
 // Package configfile is the way of configuring an apiserver whose flags stand in the one configuration file of its distribution, which
-// a service reads when it starts: k0s, whose k0s.yaml holds them below spec.api.extraArgs.
+// is read when it starts: k0s, whose k0s.yaml holds them below spec.api.extraArgs, and OpenShift 3.11, whose master-config.yaml holds
+// them as auditConfig, or on Minishift as lists of arguments.
 //
 // The file is the user's, with their comments in it, so it is edited as a manifest is: value by value, byte-exactly, and taken back
 // byte by byte, or without what is ours where somebody has edited it since. [Read] gathers what the service would read at its next
@@ -19,23 +20,39 @@ type Product struct {
 	Unit string
 	// Elsewhere says what to do where no systemd runs it.
 	Elsewhere string
+	// Pods: its apiserver is a static pod that reads the file itself, and Unit names what is run to have it start anew.
+	Pods bool
+	// At is where the files of revisions lie.
+	At strategy.Places
 	// config is the file that it reads where its command line names no other.
 	config string
-	// args are the keys that lead to the apiserver's arguments, a mapping of names without dashes.
-	args []string
-	// port is the key of the apiserver's port, beside the arguments.
-	port []string
-	// user is whom the apiserver runs as, where there is such a user.
+	// form is how the file says what the apiserver is told.
+	form form
+	// user is whom the apiserver runs as, where there is such a user; empty for root.
 	user string
 }
 
+// MasterRestart is the unit in which the masters of OpenShift 3.11 are restarted.
+const MasterRestart = "k8s-audit-enabler-master-restart.service"
+
 // Products are all there are.
 func Products() []Product {
-	return []Product{{
-		Name: "k0s", Unit: "k0scontroller.service", config: "/etc/k0s/k0s.yaml", user: "kube-apiserver",
-		args: []string{"spec", "api", "extraArgs"}, port: []string{"spec", "api", "port"},
-		Elsewhere: "set spec.api.extraArgs in its k0s.yaml, where whatever starts k0s reads it",
-	}}
+	const minishift = "/var/lib/minishift/base/kube-apiserver"
+	return []Product{
+		{
+			Name: "k0s", Unit: "k0scontroller.service", At: strategy.UsualPlaces(), config: "/etc/k0s/k0s.yaml", user: "kube-apiserver",
+			form:      mapping{args: []string{"spec", "api", "extraArgs"}, port: []string{"spec", "api", "port"}},
+			Elsewhere: "set spec.api.extraArgs in its k0s.yaml, where whatever starts k0s reads it",
+		},
+		{
+			Name: "openshift-3", Unit: MasterRestart, Pods: true, config: "/etc/origin/master/master-config.yaml", form: auditConfig{},
+			At: strategy.Places{Host: "/etc/origin/master/k8s_audit", Apiserver: "/etc/origin/master/k8s_audit"},
+		},
+		{
+			Name: "minishift", Unit: "k8s-audit-enabler-minishift-restart.service", Pods: true, config: minishift + "/master-config.yaml", form: lists{},
+			At: strategy.Places{Host: minishift + "/k8s_audit", Apiserver: "/etc/origin/master/k8s_audit"},
+		},
+	}
 }
 
 // ByName finds a product by its distribution.

@@ -42,15 +42,20 @@ func (s Settings) Propose(in Input) (*txn.Change, *Refusal) {
 	if refusal != nil {
 		return nil, refusal
 	}
-	args, _, err := s.Product.parse(original)
+	others, err := s.Product.form.read(original)
 	if err != nil {
 		return nil, strategy.Refuse(reason.ManifestNotUnderstood, "%s: %v", s.Path, err)
 	}
-	d, refusal := strategy.Decide(s.Path, s.Product.Name, args, p, revision)
+	d, refusal := strategy.Decide(s.Path, s.Product.Name, others.args, p, revision, s.Product.At)
 	if refusal != nil {
 		return nil, refusal
 	}
-	text, record, err := apiserver.EditSettings(original, s.wanted(d.Flags))
+	if policy, _ := others.args.Lookup(apiserver.FlagPolicy); policy == basicPolicy && !d.PolicyOurs {
+		return nil, strategy.Refuse(reason.ManifestConflict,
+			"%s has auditConfig on without a policy, and without one nothing can be sent to a webhook; set existing.policy to replace to have ours, or write a policyFile there", s.Path)
+	}
+	wanted, left := s.Product.form.settings(others, d.Flags)
+	text, record, err := apiserver.EditSettings(original, wanted)
 	if err != nil {
 		return nil, strategy.Refuse(reason.ManifestNotUnderstood, "%s: %v", s.Path, err)
 	}
@@ -60,9 +65,12 @@ func (s Settings) Propose(in Input) (*txn.Change, *Refusal) {
 	}
 	change := &txn.Change{
 		Kind: txn.KindApply, Revision: revision, PlanRevision: p.Revision, Manifest: s.Path, Unit: s.Product.Unit,
-		Base: s.Data, New: text, BaseRevision: RevisionOf(s.Data), Dir: apiserver.RevisionDir(revision), Files: files.List(revision, d.PolicyOurs),
-		Owner: s.owner, Record: kept, Effects: strategy.Effects(p, d, args, in.Version), ReadyTimeout: strategy.ReadyTimeout(p),
+		Base: s.Data, New: text, BaseRevision: RevisionOf(s.Data), Dir: s.Product.At.Dir(revision), Files: files.List(revision, d.PolicyOurs, s.Product.At),
+		Owner: s.owner, Record: kept, Effects: strategy.Effects(p, d, others.args, in.Version, s.Product.At), ReadyTimeout: strategy.ReadyTimeout(p),
 		Audited: d.PolicyOurs && p.Desired.Canary != "",
+	}
+	if len(left) > 0 {
+		change.Effects.Kept = strings.TrimPrefix(change.Effects.Kept+"; "+s.Path+" has no word for "+strings.Join(left, ", ")+", which is left out", "; ")
 	}
 	if d.LogOurs {
 		change.LogBytes = strategy.LogSize(d.Flags)
@@ -114,16 +122,8 @@ func (s Settings) original(live *txn.Live, strays []txn.Stray) (data []byte, kep
 	return data, kept, nil
 }
 
-// wanted are flags as settings of the file.
-func (s Settings) wanted(flags []wire.Flag) []apiserver.Setting {
-	var out []apiserver.Setting
-	for _, f := range flags {
-		out = append(out, apiserver.Setting{Path: append(slices.Clone(s.Product.args), f.Name), Value: f.Value})
-	}
-	return out
-}
-
-var ourDirectory = regexp.MustCompile(regexp.QuoteMeta(apiserver.AuditDir) + `/(r[0-9a-f]{12}(?:-[0-9a-f]{8})?)/`)
+// ourDirectory is a revision's in any of the places.
+var ourDirectory = regexp.MustCompile(`/k8s_audit/(r[0-9a-f]{12}(?:-[0-9a-f]{8})?)/`)
 
 // RevisionOf is the revision whose files a configuration names, empty for none of ours.
 func RevisionOf(data []byte) string {

@@ -3,18 +3,14 @@ package configfile
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
 	"k8s-audit-enabler.io/internal/reason"
-	"k8s-audit-enabler.io/nodeagent/apiserver"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/strategy"
 )
@@ -29,8 +25,7 @@ type Settings struct {
 	Path string
 	Data []byte
 
-	args apiserver.Args
-	port string
+	told told
 	// owner is whom the apiserver runs as; nil for root.
 	owner *hostfs.Owner
 }
@@ -42,13 +37,16 @@ func Read(host *hostfs.FS, p Product, command []string) (Settings, *Refusal) {
 	data, err := host.ReadFile(s.Path, maxFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if p.Pods {
+			return s, strategy.Refuse(reason.ManifestNotFound, "there is no %s on this host", s.Path)
+		}
 		return s, strategy.Refuse(reason.ManifestNotFound, "%s has no configuration file %s, and runs with its defaults; write one (%s config create > %s), restart it, and it goes on from there",
 			p.Name, s.Path, p.Name, s.Path)
 	case err != nil:
 		return s, strategy.Refuse(reason.ManifestNotUnderstood, "%s: %v", s.Path, err)
 	}
 	s.Data = data
-	if s.args, s.port, err = p.parse(data); err != nil {
+	if s.told, err = p.form.read(data); err != nil {
 		return s, strategy.Refuse(reason.ManifestNotUnderstood, "%s: %v", s.Path, err)
 	}
 	s.owner, err = ownerOf(host, p.user)
@@ -73,36 +71,11 @@ func (p Product) file(command []string) string {
 	return p.config
 }
 
-// parse reads the apiserver's arguments and port out of a configuration file.
-func (p Product) parse(data []byte) (args apiserver.Args, port string, err error) {
-	found, there, err := apiserver.Lookup(data, p.args...)
-	if err != nil {
-		return nil, "", err
-	}
-	values, ok := found.(map[string]any)
-	if there && found != nil && !ok {
-		return nil, "", fmt.Errorf("%s is not a mapping", strings.Join(p.args, "."))
-	}
-	var words []string
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		switch v := values[name].(type) {
-		case string, json.Number, bool:
-			words = append(words, fmt.Sprintf("--%s=%v", strings.TrimLeft(name, "-"), v))
-		default:
-			return nil, "", fmt.Errorf("%s.%s is not a single value", strings.Join(p.args, "."), name)
-		}
-	}
-	if found, _, err = apiserver.Lookup(data, p.port...); err != nil {
-		return nil, "", err
-	}
-	if found != nil {
-		port = fmt.Sprint(found)
-	}
-	return apiserver.ParseArgs(words), port, nil
-}
-
 // ownerOf looks for a user in the host's own list; nil where there is none.
 func ownerOf(host *hostfs.FS, user string) (*hostfs.Owner, error) {
+	if user == "" {
+		return nil, nil //nolint:nilnil // root
+	}
 	data, err := host.ReadFile("/etc/passwd", maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // nobody but root
@@ -130,5 +103,5 @@ func ownerOf(host *hostfs.FS, user string) (*hostfs.Owner, error) {
 
 // Listen is where the apiserver is reached: the address that it is bound to, and the port.
 func (s Settings) Listen() (bind, port string) {
-	return s.args.BindAddress(), cmp.Or(s.port, "6443")
+	return cmp.Or(s.told.bind, s.told.args.BindAddress()), cmp.Or(s.told.port, "6443")
 }

@@ -50,8 +50,8 @@ func (s Settings) Propose(p *wire.Plan, c strategy.Credentials, running *version
 	}
 	change := &txn.Change{
 		Kind: txn.KindApply, Revision: revision, PlanRevision: p.Revision, Manifest: s.Path, Unit: s.Product.Unit,
-		Base: s.Data, New: text, BaseRevision: s.Revision(), Dir: apiserver.RevisionDir(revision), Files: files.List(revision, d.PolicyOurs),
-		Record: json.RawMessage(`{}`), Effects: strategy.Effects(p, d, s.existing(), running), ReadyTimeout: strategy.ReadyTimeout(p),
+		Base: s.Data, New: text, BaseRevision: s.Revision(), Dir: apiserver.RevisionDir(revision), Files: files.List(revision, d.PolicyOurs, strategy.UsualPlaces()),
+		Record: json.RawMessage(`{}`), Effects: strategy.Effects(p, d, s.existing(), running, strategy.UsualPlaces()), ReadyTimeout: strategy.ReadyTimeout(p),
 		Audited: d.PolicyOurs && p.Desired.Canary != "",
 	}
 	if d.LogOurs {
@@ -71,7 +71,7 @@ func (s Settings) Overridden() *strategy.Refusal {
 
 // settle decides flag by flag.
 func (s Settings) settle(p *wire.Plan, revision string) (apiserver.Decision, *strategy.Refusal) {
-	d, refusal := strategy.Decide(s.Product.Name, s.Product.Name, s.existing(), p, revision)
+	d, refusal := strategy.Decide(s.Product.Name, s.Product.Name, s.existing(), p, revision, strategy.UsualPlaces())
 	if refusal != nil {
 		return d, refusal
 	}

@@ -83,7 +83,7 @@ func Propose(in Input) (*txn.Change, *Refusal) {
 	return &txn.Change{
 		Kind: txn.KindApply, Front: front(base), Revision: revision, PlanRevision: in.Plan.Revision, Manifest: in.Manifest.Path,
 		Base: in.Manifest.Data, New: edited, BaseRevision: base.Revision(),
-		Dir: apiserver.RevisionDir(revision), Files: files.List(revision, want.PolicyOurs), Owner: owner(original), LogBytes: want.logBytes(),
+		Dir: apiserver.RevisionDir(revision), Files: files.List(revision, want.PolicyOurs, strategy.UsualPlaces()), Owner: owner(original), LogBytes: want.logBytes(),
 		Record: encoded, Effects: want.effects(in, m), ReadyTimeout: strategy.ReadyTimeout(in.Plan),
 		Audited: want.PolicyOurs && in.Plan.Desired.Canary != "", Rehearse: rehearse(in.Plan), Handover: handover(in.Plan), Drain: in.Plan.Drain.Duration,
 	}, nil

@@ -22,7 +22,7 @@ type settled struct {
 
 // settle decides flag by flag. m is the manifest without our own last edit.
 func settle(in Input, m *apiserver.Manifest, revision string) (settled, *Refusal) {
-	desired := strategy.Desired(in.Plan, revision)
+	desired := strategy.Desired(in.Plan, revision, strategy.UsualPlaces())
 	decision, err := apiserver.Decide(apiserver.Existing(m.Args(), m.Revision()), apiserver.Origin(in.Plan.Distribution), in.Plan.Desired.Existing, desired)
 	var refused *apiserver.RefusedError
 	switch {
