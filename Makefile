@@ -12,7 +12,7 @@ HOST      := $(shell go env GOOS)/$(shell go env GOARCH)
 LDFLAGS   := -s -w -X k8s-audit-enabler.io/internal/buildinfo.version=$(VERSION)
 NODES     ?= 1
 NODE      ?= cp1
-FUZZTIME  ?= 10s
+FUZZTIME  ?= 5s
 RACE      := $(if $(shell command -v gcc),-race)
 
 # A tool is built from its own module, once for each content of that module's go.sum.
