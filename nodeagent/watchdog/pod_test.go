@@ -66,9 +66,11 @@ func (k *kubelet) run(ctx context.Context, root string) {
 			name = string(found[1])
 		}
 		if name != "" && running[name] == nil {
+			k.starts.Add(1) // before the lock is held, which is what others wait for
 			if lock, err := Hold(ctx, host, name); err == nil {
 				running[name] = lock
-				k.starts.Add(1)
+			} else {
+				k.starts.Add(-1)
 			}
 		}
 		for other, lock := range running {
