@@ -12,7 +12,7 @@ HOST      := $(shell go env GOOS)/$(shell go env GOARCH)
 LDFLAGS   := -s -w -X k8s-audit-enabler.io/internal/buildinfo.version=$(VERSION)
 NODES     ?= 1
 NODE      ?= cp1
-FUZZTIME  ?= 5s
+FUZZTIME  ?= 10s
 RACE      := $(if $(shell command -v gcc),-race)
 
 # A tool is built from its own module, once for each content of that module's go.sum.
@@ -22,6 +22,8 @@ GOLANGCI_LINT := $(call tool,golangci-lint)
 GOVULNCHECK   := $(call tool,govulncheck)
 HELM_DOCS     := $(call tool,helm-docs)
 export HELM
+# The rules of accessibility for the status page, from npm.
+export AXE := $(CACHE)/tools/axe-$(shell sha256sum tools/axe/package-lock.json | cut -c1-12)/node_modules/axe-core/axe.min.js
 
 # Local apiservers and receivers are never behind a proxy.
 LOCAL := env -u http_proxy -u https_proxy -u HTTP_PROXY -u HTTPS_PROXY -u all_proxy -u ALL_PROXY
@@ -56,7 +58,7 @@ push: ## Push the images as one multi-platform tag each: make images push REGIST
 ##@ Tests
 
 .PHONY: test
-test: test-unit test-fuzz test-chart test-integration test-e2e ## All tests; installs what they need
+test: test-unit test-page test-fuzz test-chart test-integration test-e2e ## All tests; installs what they need
 
 .PHONY: test-unit
 test-unit: ## Unit tests of both modules; with the race detector where there is a C compiler, which it needs
@@ -65,13 +67,21 @@ test-unit: ## Unit tests of both modules; with the race detector where there is 
 	go test -run '^$$' -bench . -benchtime 1x ./nodeagent
 	go test -C test -short ./lab/... ./receiver/... ./bench/... ./cmd/...
 
+.PHONY: test-page
+test-page: ## The status page in a headless browser, where there is one; screenshots in dist/page
+	@$(LOCAL) go run -C test ./cmd/lab deps browser
+	@test -f '$(AXE)' || { echo 'fetch axe-core'; d='$(patsubst %/node_modules/axe-core/axe.min.js,%,$(AXE))'; mkdir -p "$$d" && cp tools/axe/*.json "$$d" && npm ci --prefix "$$d" --ignore-scripts --no-audit --no-fund --silent; } \
+	  || echo 'without axe-core: npm cannot fetch it here'
+	$(LOCAL) go test -C test -count=1 -v ./page/...
+
 .PHONY: test-fuzz
 test-fuzz: ## Each fuzz target for FUZZTIME
 	hack/fuzz.sh $(FUZZTIME)
 
 .PHONY: test-chart
-test-chart: deps $(HELM) ## The chart's tests: rendering, schema, RBAC; and building and pushing images
+test-chart: deps $(HELM) ## The chart's tests: rendering, schema, RBAC, alerts; and building and pushing images
 	$(LOCAL) go test -C test -count=1 ./chart/... ./images/...
+	go test -C test/alerts -count=1 ./...
 
 .PHONY: test-integration
 test-integration: deps ## Coordinator and agent against real apiservers, old and new; the redirect on this kernel
@@ -120,6 +130,7 @@ lab-shell: ## A shell in NODE
 verify: lint verify-generated $(GOVULNCHECK) ## Lint, generated files up to date, modules tidy, known vulnerabilities
 	go mod tidy -diff
 	go -C test mod tidy -diff
+	go -C test/alerts mod tidy -diff
 	hack/govulncheck.sh '$(GOVULNCHECK)'
 
 .PHONY: verify-generated
@@ -131,16 +142,19 @@ verify-generated: $(HELM) $(HELM_DOCS)
 	  || { echo 'verify: generated files are stale. Type: make generate' >&2; exit 1; }
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## go vet and golangci-lint on both modules
+lint: $(GOLANGCI_LINT) ## go vet and golangci-lint on all modules
 	go vet ./...
 	go -C test vet ./...
+	go -C test/alerts vet ./...
 	$(GOLANGCI_LINT) run ./...
 	cd test && $(GOLANGCI_LINT) run --config ../.golangci.yml ./...
+	cd test/alerts && $(GOLANGCI_LINT) run --config ../../.golangci.yml ./...
 
 .PHONY: fmt
-fmt: $(GOLANGCI_LINT) ## Format both modules
+fmt: $(GOLANGCI_LINT) ## Format all modules
 	$(GOLANGCI_LINT) fmt ./...
 	cd test && $(GOLANGCI_LINT) fmt --config ../.golangci.yml ./...
+	cd test/alerts && $(GOLANGCI_LINT) fmt --config ../../.golangci.yml ./...
 
 .PHONY: generate
 generate: $(HELM) $(HELM_DOCS) ## Render manifests/install.yaml and the chart's README

@@ -28,7 +28,17 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 	}
 	m := metrics.New()
 	b := &bridge{o: o, log: log, metrics: m}
-	b.state.set("waits for the plan", nil)
+	b.state.set(func() (string, bool) { return "waits for the plan", true })
+	m.Ready(func() bool {
+		_, ready := b.state.get()
+		return ready
+	})
+	if o.Namespace != "" {
+		var err error
+		if b.group, err = o.group(); err != nil {
+			return err
+		}
+	}
 	server, err := serve(ctx, o.BindAddress, b.handler(), nil)
 	if err != nil {
 		return err
@@ -45,6 +55,8 @@ type bridge struct {
 	log     *slog.Logger
 	metrics *metrics.Metrics
 	state   state
+	// group is nil where this bridge is the only one.
+	group *group
 
 	// text is the plan that is carried out, and sources what runs for it.
 	text    []byte
@@ -95,16 +107,17 @@ func (b *bridge) look(ctx context.Context) {
 	}
 	b.sources = started
 	if started == nil {
-		b.state.set("idles: "+plan.Message, nil)
+		b.state.set(func() (string, bool) { return "idles: " + plan.Message, true })
 		b.log.Info("Idles", "plan", plan.Message)
 		return
 	}
-	b.state.set("reads "+started.name, started.problem)
-	b.log.Info("Reads", "source", started.name, "sink", started.sink.Host())
+	b.state.set(started.says)
+	now, _ := started.says()
+	b.log.Info("Carries out the plan", "state", now, "sink", started.sink.Host())
 }
 
 func (b *bridge) problem(what string, err error) {
-	b.state.set("", func() string { return what + ": " + err.Error() })
+	b.state.set(func() (string, bool) { return what + ": " + err.Error(), false })
 	b.log.Error("Cannot "+what, "file", b.o.PlanFile, "error", err)
 }
 
@@ -117,24 +130,18 @@ func (b *bridge) stop(ctx context.Context) {
 
 // state is what readiness tells.
 type state struct {
-	mu      sync.Mutex
-	text    string
-	problem func() string
+	mu   sync.Mutex
+	says func() (text string, ready bool)
 }
 
-func (s *state) set(text string, problem func() string) {
+func (s *state) set(says func() (text string, ready bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.text, s.problem = text, problem
+	s.says = says
 }
 
 func (s *state) get() (text string, ready bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.problem != nil {
-		if problem := s.problem(); problem != "" {
-			return problem, false
-		}
-	}
-	return s.text, true
+	return s.says()
 }

@@ -238,6 +238,56 @@ func TestAReceiverAppliesThePlansPolicy(t *testing.T) {
 	}
 }
 
+func TestAReceiverMayAskWhoSends(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, CarryReceiver)
+	url, lists := sinkServer(t)
+	f.o.ReceiverCertDir = f.dir
+	stranger := f.certificate()
+	f.plan(&wire.BridgePlan{Sources: wire.BridgeSources{Receiver: &wire.ReceiverSource{}}, Sink: wire.Webhook{URL: url}})
+	send := func(client *http.Client, token, id string) int {
+		client.CloseIdleConnections()
+		request, err := http.NewRequest(http.MethodPost, "https://"+f.sources.server.address+"/k8s_audit", strings.NewReader(event.ListHead+eventLine(id)+event.ListTail))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Authorization", "Bearer "+token)
+		answer, err := client.Do(request)
+		if err != nil {
+			return 0
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	// The files are added while it runs, as a Secret's new keys are.
+	f.write("token", "s3cret\n")
+	for token, want := range map[string]int{"": http.StatusUnauthorized, "other": http.StatusUnauthorized, "s3cret": http.StatusOK} {
+		if got := send(stranger, token, token); got != want {
+			t.Errorf("with the token %q it answers %d, want %d", token, got, want)
+		}
+	}
+	arrives(t, lists, "s3cret@RequestResponse")
+	ca, err := os.ReadFile(filepath.Join(f.dir, "tls.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write("ca.crt", string(ca))
+	if got := send(stranger, "s3cret", "b"); got != 0 {
+		t.Errorf("without a certificate it answers %d", got)
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(f.dir, "tls.crt"), filepath.Join(f.dir, "tls.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := f.client(ca)
+	known.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{pair}
+	if got := send(known, "s3cret", "c"); got != http.StatusOK {
+		t.Errorf("with a certificate it answers %d", got)
+	}
+	arrives(t, lists, "c@RequestResponse")
+}
+
 // certificate makes the receiver's, and a client that trusts it.
 func (f *fixture) certificate() *http.Client {
 	f.t.Helper()
@@ -257,8 +307,12 @@ func (f *fixture) certificate() *http.Client {
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
 	f.write("tls.crt", string(text))
 	f.write("tls.key", string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})))
+	return f.client(text)
+}
+
+func (*fixture) client(ca []byte) *http.Client {
 	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(text)
+	roots.AppendCertsFromPEM(ca)
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
 }
 
@@ -271,7 +325,7 @@ func TestRunEndsWithTheContext(t *testing.T) {
 	if err := Run(ctx, o, logging.Discard()); err != nil {
 		t.Error(err)
 	}
-	o.Carry = "gke"
+	o.Carry = "stone"
 	if err := Run(ctx, o, logging.Discard()); err == nil {
 		t.Error("a source that is not known is taken")
 	}

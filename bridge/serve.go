@@ -1,13 +1,19 @@
 package bridge
 
 import (
+	"bytes"
 	"context"
+	"crypto/subtle"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -70,20 +76,66 @@ func (s *server) stop(ctx context.Context) {
 	<-s.ended
 }
 
-// serverTLS reads the certificate at each handshake: a rotated Secret needs no restart, and apiservers keep their connections.
-func serverTLS(dir string) (*tls.Config, error) {
-	if dir == "" {
-		return nil, nil //nolint:nilnil // without TLS
+// identity is the directory with the receiver's certificate, and with what it asks of who sends. Its files are read when they are needed:
+// a rotated Secret needs no restart, and apiservers keep their connections.
+type identity string
+
+func (i identity) certificate() (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(filepath.Join(string(i), "tls.crt"), filepath.Join(string(i), "tls.key"))
+	if err != nil {
+		return nil, errors.New("the receiver's tls.crt and tls.key are not a PEM certificate and its key")
 	}
-	load := func() (*tls.Certificate, error) {
-		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
-		if err != nil {
-			return nil, errors.New("the receiver's tls.crt and tls.key are not a PEM certificate and its key")
-		}
-		return &pair, nil
-	}
-	if _, err := load(); err != nil {
+	return &pair, nil
+}
+
+// config is for one handshake. Where there is a ca.crt, who sends shows a certificate that it has signed.
+func (i identity) config() (*tls.Config, error) {
+	certificate, err := i.certificate()
+	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return load() }}, nil
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{*certificate}}
+	ca, err := os.ReadFile(filepath.Join(string(i), "ca.crt"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+	if err != nil || !c.ClientCAs.AppendCertsFromPEM(ca) {
+		return nil, errors.New("the receiver's ca.crt holds no PEM certificate")
+	}
+	return c, nil
+}
+
+// secured is what the receiver listens with; nil means HTTP.
+func (i identity) secured() (*tls.Config, error) {
+	if i == "" {
+		return nil, nil //nolint:nilnil // without TLS
+	}
+	first, err := i.config()
+	if err != nil {
+		return nil, err
+	}
+	first.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return i.config() }
+	return first, nil
+}
+
+// admit lets requests through that bear the token, where there is one.
+func (i identity) admit(next http.Handler) http.Handler {
+	if i == "" {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, err := os.ReadFile(filepath.Join(string(i), "token"))
+		if errors.Is(err, fs.ErrNotExist) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		token = bytes.TrimSpace(token)
+		if err != nil || len(token) == 0 || subtle.ConstantTimeCompare([]byte(given), token) != 1 {
+			http.Error(w, "unauthorized", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }

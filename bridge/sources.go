@@ -11,15 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
-
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 
 	"k8s-audit-enabler.io/bridge/checkpoint"
 	"k8s-audit-enabler.io/bridge/delivery"
 	"k8s-audit-enabler.io/bridge/sink"
-	"k8s-audit-enabler.io/bridge/source/eks"
 	"k8s-audit-enabler.io/bridge/source/file"
 	"k8s-audit-enabler.io/bridge/source/receiver"
 	"k8s-audit-enabler.io/internal/buildinfo"
@@ -32,16 +27,20 @@ const lettersLimit = 64 << 20
 
 // sources are what runs for one plan.
 type sources struct {
-	name string
-	sink *sink.Sink
-	// problem says what is wrong with the bridge itself, or nothing.
-	problem func() string
+	sink    *sink.Sink
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	server  *server
 	lock    *hostfs.Lock
-	keepers []*checkpoint.Keeper
 	letters delivery.Graveyard
+
+	mu      sync.Mutex
+	names   []string
+	keepers []*checkpoint.Keeper
+	// led is how many of them, the last, are read because this bridge leads.
+	led int
+	// leader says who leads, where that counts; trouble, what keeps a source from being read.
+	leader, trouble string
 }
 
 // stop ends them, and returns when their positions are saved.
@@ -53,6 +52,38 @@ func (s *sources) stop(ctx context.Context) {
 	s.running.Wait()
 	if s.lock != nil {
 		_ = s.lock.Unlock()
+	}
+}
+
+// says is what readiness tells of them.
+func (s *sources) says() (text string, ready bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trouble != "" {
+		return s.trouble, false
+	}
+	for _, k := range s.keepers {
+		if k.Failing() {
+			return "positions cannot be saved: " + k.Place(), false
+		}
+	}
+	var parts []string
+	if len(s.names) > 0 {
+		parts = append(parts, "reads "+strings.Join(s.names, ", "))
+	}
+	if s.leader != "" && s.led == 0 {
+		parts = append(parts, s.leader)
+	}
+	return strings.Join(parts, "; "), true
+}
+
+// reads says that a source is read from now on, with its keeper where it has one.
+func (s *sources) reads(name string, k *checkpoint.Keeper) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.names = append(s.names, name)
+	if k != nil {
+		s.keepers = append(s.keepers, k)
 	}
 }
 
@@ -68,30 +99,30 @@ func (b *bridge) start(ctx context.Context, plan *wire.BridgePlan) (*sources, er
 	if !b.o.carries(CarryEKS) {
 		from.EKS = nil
 	}
+	if !b.o.carries(CarryGKE) {
+		from.GKE = nil
+	}
 	if from.None() {
 		return nil, nil //nolint:nilnil // nothing to do is no error
 	}
 	if plan.Sink.URL == "" {
 		return nil, errors.New("the plan names a source and no sink")
 	}
-	to, err := b.sink(plan.Sink)
+	to, err := b.sink(plan.Sink, plan.Gzip)
 	if err != nil {
 		return nil, err
 	}
 	running, cancel := context.WithCancel(ctx)
 	s := &sources{sink: to, cancel: cancel}
-	s.problem = func() string { return b.unsaved(s.keepers) }
-	if from.File != nil || from.EKS != nil {
-		err = b.openState(s)
-	}
+	err = b.openState(s)
 	if err == nil && from.File != nil {
 		b.startFile(running, s, from.File)
 	}
-	if err == nil && from.EKS != nil {
-		err = b.startEKS(running, s, from.EKS)
-	}
 	if err == nil && from.Receiver != nil {
 		err = b.startReceiver(running, s, from.Receiver)
+	}
+	if err == nil && from.Cloud() {
+		err = b.startClouds(running, s, from)
 	}
 	if err != nil {
 		s.stop(ctx)
@@ -100,13 +131,11 @@ func (b *bridge) start(ctx context.Context, plan *wire.BridgePlan) (*sources, er
 	return s, nil
 }
 
-func (b *bridge) sink(w wire.Webhook) (*sink.Sink, error) {
+func (b *bridge) sink(w wire.Webhook, compress bool) (*sink.Sink, error) {
 	c := sink.Config{
 		URL: w.URL, CAData: []byte(w.CABundle), ServerName: w.ServerName, InsecureSkipVerify: w.InsecureSkipVerify,
-		UserAgent: buildinfo.UserAgent("bridge"),
-		Warn: func(err error) {
-			b.log.Warn("The sink's new credentials cannot be used; those before are kept", "error", err)
-		},
+		UserAgent: buildinfo.UserAgent("bridge"), Gzip: compress,
+		Warn: func(message string, err error) { b.log.Warn(message, "error", err) },
 	}
 	if dir := b.o.CredentialsDir; dir != "" {
 		c.OptionalFiles = true
@@ -141,22 +170,9 @@ func (b *bridge) openState(s *sources) error {
 	return nil
 }
 
-// keeper keeps the position of one log.
-func (b *bridge) keeper(s *sources, name string) *checkpoint.Keeper {
-	k := checkpoint.New(hostfs.New("/"), path.Join(b.o.StateDir, positionFile(name)), name, b.metrics, b.log.With(slog.String("log", name)))
-	s.keepers = append(s.keepers, k)
-	s.name = strings.TrimPrefix(s.name+", "+name, ", ")
-	return k
-}
-
-// unsaved says that positions cannot be saved, or nothing.
-func (b *bridge) unsaved(keepers []*checkpoint.Keeper) string {
-	for _, k := range keepers {
-		if k.Failing() {
-			return "positions cannot be saved in " + b.o.StateDir
-		}
-	}
-	return ""
+// keeper keeps the position of one log on this host's disk.
+func (b *bridge) keeper(name string) *checkpoint.Keeper {
+	return checkpoint.New(hostfs.New("/"), path.Join(b.o.StateDir, positionKey(name)), name, b.metrics, b.log.With(slog.String("log", name)))
 }
 
 // startFile follows each log.
@@ -166,38 +182,18 @@ func (b *bridge) startFile(ctx context.Context, s *sources, from *wire.FileSourc
 		begin = file.FromActive
 	}
 	for _, name := range from.Paths {
+		keeper := b.keeper(name)
 		follow := file.Options{
 			Host: hostfs.New("/"), Path: name, From: begin, LineLimit: file.DefaultLineLimit,
-			Delivery: b.delivery(s, name, s.letters), Keeper: b.keeper(s, name), Metrics: b.metrics, Log: b.log.With(slog.String("log", name)),
+			Delivery: b.delivery(s, name, s.letters), Keeper: keeper, Metrics: b.metrics, Log: b.log.With(slog.String("log", name)),
 		}
+		s.reads(name, keeper)
 		s.running.Go(func() { _ = file.Follow(ctx, follow) }) // ends with the context
 	}
 }
 
-// startEKS reads CloudWatch Logs with whatever credentials the SDK finds: of a ServiceAccount, of the pod, or of the instance.
-func (b *bridge) startEKS(ctx context.Context, s *sources, from *wire.EKSSource) error {
-	if from.Cluster == "" {
-		return errors.New("the plan's eks source names no cluster")
-	}
-	region := config.WithRegion(from.Region)
-	if from.Region == "" {
-		region = config.WithEC2IMDSRegion()
-	}
-	c, err := config.LoadDefaultConfig(ctx, region)
-	if err != nil {
-		return fmt.Errorf("find AWS credentials: %w", err)
-	}
-	name := "eks/" + from.Cluster
-	poll := eks.Options{
-		Client: cloudwatchlogs.NewFromConfig(c), Cluster: from.Cluster, Delivery: b.delivery(s, name, s.letters), Keeper: b.keeper(s, name),
-		Metrics: b.metrics, Log: b.log.With(slog.String("log", name)), Source: name, Interval: eks.Interval, Now: time.Now,
-	}
-	s.running.Go(func() { _ = eks.Poll(ctx, poll) }) // ends with the context
-	return nil
-}
-
-// positionFile is where a log's position is kept: one file for each path, whatever characters it has.
-func positionFile(name string) string {
+// positionKey is where a log's position is kept: one for each, whatever characters its name has.
+func positionKey(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return "position-" + hex.EncodeToString(sum[:6]) + ".json"
 }
@@ -205,7 +201,7 @@ func positionFile(name string) string {
 func (b *bridge) startReceiver(ctx context.Context, s *sources, from *wire.ReceiverSource) error {
 	const name = CarryReceiver
 	o := receiver.Options{
-		Delivery: func() *delivery.Delivery { return b.delivery(s, name, delivery.Nowhere{}) },
+		Delivery: func() *delivery.Delivery { return b.delivery(s, name, s.letters) },
 		Metrics:  b.metrics, Log: b.log, Source: name,
 	}
 	if from.Policy != "" {
@@ -214,13 +210,14 @@ func (b *bridge) startReceiver(ctx context.Context, s *sources, from *wire.Recei
 			return err //nolint:wrapcheck // it says what is wrong with the policy
 		}
 	}
-	secured, err := serverTLS(b.o.ReceiverCertDir)
+	who := identity(b.o.ReceiverCertDir)
+	secured, err := who.secured()
 	if err != nil {
 		return err
 	}
-	if s.server, err = serve(ctx, b.o.ReceiverAddress, receiver.New(o), secured); err != nil {
+	if s.server, err = serve(ctx, b.o.ReceiverAddress, who.admit(receiver.New(o)), secured); err != nil {
 		return err
 	}
-	s.name = strings.Trim(s.name+", "+name+" at "+s.server.address, ", ")
+	s.reads(name+" at "+s.server.address, nil)
 	return nil
 }

@@ -14,8 +14,17 @@ import (
 	"k8s-audit-enabler.io/internal/wire"
 )
 
-// etcdSelector finds the members of a stacked etcd: kubeadm and all that is built on it.
-const etcdSelector = "component=etcd"
+// Selectors of the members of a stacked etcd: of kubeadm and all that is built on it, and of OpenShift 3.11 (openshift-ansible,
+// roles/etcd/files/etcd.yaml).
+const (
+	etcdSelector          = "component=etcd"
+	openShiftEtcdSelector = "openshift.io/component=etcd,component!=etcd,component!=kube-apiserver,k8s-app!=kube-apiserver"
+)
+
+// isEtcd reports whether a pod is one of those.
+func isEtcd(p *corev1.Pod) bool {
+	return p.Labels["component"] == "etcd" || p.Labels["openshift.io/component"] == "etcd"
+}
 
 // openShiftSelector finds the apiservers of OpenShift 3.11, which have a label of their own.
 const openShiftSelector = "openshift.io/component=api,k8s-app!=kube-apiserver,component!=kube-apiserver,component!=etcd"
@@ -34,7 +43,8 @@ func newSelectors() (selectors, error) {
 		{detect.LabelControlPlane},
 		{detect.LabelMaster, "!" + detect.LabelControlPlane},
 		{detect.LabelMicroK8s, "!" + detect.LabelControlPlane, "!" + detect.LabelMaster},
-		{wire.LabelNodeAgent, "!" + detect.LabelControlPlane, "!" + detect.LabelMaster, "!" + detect.LabelMicroK8s},
+		{detect.LabelRKE, "!" + detect.LabelControlPlane, "!" + detect.LabelMaster, "!" + detect.LabelMicroK8s},
+		{wire.LabelNodeAgent, "!" + detect.LabelControlPlane, "!" + detect.LabelMaster, "!" + detect.LabelMicroK8s, "!" + detect.LabelRKE},
 	} {
 		selector := labels.NewSelector()
 		for _, key := range keys {
@@ -45,7 +55,7 @@ func newSelectors() (selectors, error) {
 		}
 		s.nodes = append(s.nodes, selector)
 	}
-	for _, text := range []string{"component=kube-apiserver", "k8s-app=kube-apiserver,component!=kube-apiserver,component!=etcd", openShiftSelector, etcdSelector} {
+	for _, text := range []string{"component=kube-apiserver", "k8s-app=kube-apiserver,component!=kube-apiserver,component!=etcd", openShiftSelector, etcdSelector, openShiftEtcdSelector} {
 		selector, err := labels.Parse(text)
 		if err != nil {
 			return s, fmt.Errorf("parse selector %q: %w", text, err)

@@ -1,12 +1,14 @@
 package coordinator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"k8s-audit-enabler.io/coordinator/detect"
+	"k8s-audit-enabler.io/coordinator/openshift4"
 	"k8s-audit-enabler.io/coordinator/plan"
 	"k8s-audit-enabler.io/coordinator/rollout"
 	"k8s-audit-enabler.io/coordinator/sink"
@@ -22,6 +24,17 @@ type draft struct {
 	distribution detect.Distribution
 	strategy     wire.Strategy
 	address      sink.Address
+	backend      wire.Backend
+	backendWhy   string
+	events       events
+	// forwarded is the log that the bridge forwards while no apiserver is configured; empty where they are.
+	forwarded string
+	// operated is what OpenShift 4's operator is to be told; nil where there is nothing to say.
+	operated *operated
+	// profile is what OpenShift's audit profile shall be; nil where nothing is asked for.
+	profile *openshift4.ProfileDecision
+	// auditSink is why the AuditSink could not be written when that was tried last.
+	auditSink *plan.Refusal
 	// plans are without permits. Where blocked is present they are the existing ones.
 	plans   []*wire.Plan
 	blocked *plan.Refusal
@@ -39,7 +52,12 @@ func (m *memory) decide(w *world) outcome {
 		plans:      permitted(w, d.plans, decision),
 		gone:       slices.DeleteFunc(goneNodes(w, membership.Members), func(node string) bool { return slices.Contains(in.Gone, node) }),
 		decision:   decision,
-		retryAfter: soonest(d.address.RetryAfter, decision.RetryAfter),
+		blocked:    d.blocked != nil,
+		events:     d.events,
+		receives:   receives(w, d),
+		operated:   d.operated,
+		profile:    d.profile,
+		retryAfter: soonest(soonest(d.address.RetryAfter, decision.RetryAfter), d.operated.again()),
 	}
 	if d.blocked != nil && d.blocked.Reason == reason.AnotherRelease {
 		out.retryAfter = soonest(out.retryAfter, releaseRecheck)
@@ -70,10 +88,21 @@ func (m *memory) afterwards(now time.Time, in rollout.Input, d rollout.Decision)
 }
 
 func (m *memory) draft(w *world, members []detect.Member) draft {
-	d := draft{distribution: m.recognise(w)}
+	d := draft{distribution: m.recognise(w), auditSink: m.auditSink.problem}
 	d.blocked = m.fill(&d, w, members)
+	if d.blocked == nil {
+		d.blocked = d.withdraw(w)
+	}
+	if d.blocked == nil {
+		d.blocked = d.fillProfile(w)
+	}
 	if d.blocked != nil {
-		d.plans = existing(w, members)
+		d.plans, d.operated = existing(w, members), nil
+		d.profile = nil
+	}
+	d.events.wanted, d.events.pending = follows(d.plans), false
+	if o := d.operated; o.sinks() {
+		d.events.wanted, d.events.pending = o.State == openshift4.Done, o.State != openshift4.Done
 	}
 	return d
 }
@@ -89,26 +118,51 @@ func (m *memory) fill(d *draft, w *world, members []detect.Member) *plan.Refusal
 	if !w.config.Enabled {
 		return d.fillDisabled(w, members)
 	}
+	if plan.Operated(w.config, d.distribution) {
+		return m.fillOperated(d, w, members)
+	}
+	if log, forwards := plan.Forward(w.config, d.distribution); forwards {
+		return m.fillForwarded(d, w, members, log)
+	}
 	strategy, _, refusal := plan.Strategy(d.distribution, w.config.Backend)
 	if refusal != nil {
 		return refusal
 	}
 	d.strategy = strategy
+	d.backend, d.backendWhy = plan.BackendOf(d.distribution, w.config.Backend)
 	if len(members) == 0 {
 		return &plan.Refusal{Reason: reason.NoControlPlaneNodes, Message: noMembers(d.distribution)}
 	}
 	m.address.Planned(plannedAddress(w))
-	d.address = m.address.Observe(w.now, w.config.Rollout.SinkDebounce.Duration, w.config.Sink, w.found)
+	debounce := w.config.Rollout.SinkDebounce.Duration
+	if d.backend == wire.BackendDynamic {
+		debounce = 0 // no apiserver restarts for it
+	}
+	d.address = m.address.Observe(w.now, debounce, w.config.Sink, w.found)
 	if d.address.URL == "" {
 		return &plan.Refusal{Reason: d.address.Reason, Message: d.address.Message}
 	}
-	in := plan.Input{Config: w.config, Distribution: d.distribution, Strategy: strategy, SinkURL: d.address.URL, Namespace: w.namespace, Versions: versions(w, members)}
-	if d.plans, refusal = plan.Make(in, slices.DeleteFunc(slices.Clone(members), func(m detect.Member) bool { return w.asked.reverts(m.Node.Name) })); refusal != nil {
+	d.events = eventsTo(w, d.address.URL)
+	reverts := func(m detect.Member) bool { return w.asked.reverts(m.Node.Name) }
+	if strategy == wire.StrategyFile { // the operator's overrides are for all masters at once
+		reverts = func(detect.Member) bool { return false }
+	}
+	in := plan.Input{
+		Config: w.config, Distribution: d.distribution, Strategy: strategy, SinkURL: d.address.URL, EventsTo: cmp.Or(d.events.target.URL, followed(w)),
+		Namespace: w.namespace, Versions: versions(w, members),
+	}
+	if d.plans, refusal = plan.Make(in, slices.DeleteFunc(slices.Clone(members), reverts)); refusal != nil {
 		return refusal
 	}
-	back, refusal := d.wayBack(w, slices.DeleteFunc(slices.Clone(members), func(m detect.Member) bool { return !w.asked.reverts(m.Node.Name) }))
+	if d.events.problem != nil && follows(d.plans) && followed(w) == "" {
+		return d.events.problem // no apiserver restarts for events that nobody takes
+	}
+	back, refusal := d.wayBack(w, slices.DeleteFunc(slices.Clone(members), func(m detect.Member) bool { return !reverts(m) }))
 	d.plans = append(d.plans, back...)
 	slices.SortFunc(d.plans, func(a, b *wire.Plan) int { return strings.Compare(a.Node.Name, b.Node.Name) })
+	if refusal == nil && strategy == wire.StrategyFile {
+		return d.hand(w)
+	}
 	return refusal
 }
 
@@ -118,12 +172,32 @@ func noMembers(d detect.Distribution) string {
 		return "no node of k3s has a control-plane role label; a server without a node (--disable-agent) cannot be reached"
 	case detect.MicroK8s:
 		return "no node of MicroK8s has the label " + detect.LabelMicroK8s
+	case detect.CanonicalKubernetes:
+		return "no node of Canonical Kubernetes has the label " + detect.LabelControlPlane
+	case detect.RKE:
+		return "no node of RKE has the label " + detect.LabelRKE
 	case detect.Minishift:
-		return "the only node of Minishift has no role label; write: oc label node localhost " + detect.LabelMaster + "=true"
+		return "the only node of Minishift shows no apiserver's pod in kube-system"
 	case detect.K0s:
 		return "no controller of k0s is a node, so that nothing can be run there; start the controllers with --enable-worker, or set spec.api.extraArgs of k0s.yaml yourself (kubectl audit-enabler render k0s)"
 	}
 	return "no node has a control-plane role label and a kube-apiserver pod in kube-system"
+}
+
+// fillForwarded plans the way back for nodes that were configured before; the bridge's own plan says the rest.
+func (m *memory) fillForwarded(d *draft, w *world, members []detect.Member, log string) *plan.Refusal {
+	d.strategy, d.backendWhy = wire.StrategyForward, "forward: "+log
+	if d.distribution.Name == detect.OpenShift4 && !slices.ContainsFunc(w.evidence.Nodes, detect.Node.HasRole) {
+		return &plan.Refusal{Reason: reason.NoControlPlaneNodes, Message: "this OpenShift 4 has no master node: its control plane is hosted elsewhere, where its audit log is too"}
+	}
+	d.address = m.address.Observe(w.now, 0, w.config.Sink, w.found) // no apiserver restarts for it
+	if d.address.URL == "" {
+		return &plan.Refusal{Reason: d.address.Reason, Message: d.address.Message}
+	}
+	d.forwarded = log
+	var refusal *plan.Refusal
+	d.plans, refusal = d.wayBack(w, members)
+	return refusal
 }
 
 // fillDisabled plans the way back for all nodes, whatever the cluster is recognised as now.
@@ -223,16 +297,25 @@ func existing(w *world, members []detect.Member) []*wire.Plan {
 
 // plannedAddress is the sink address that the existing plans hold: the first, by node name, of a node to be audited.
 func plannedAddress(w *world) string {
-	first := ""
-	for name, p := range w.plans {
-		if p != nil && p.Desired.Enabled && (first == "" || name < first) {
-			first = name
+	p := first(w.plans)
+	switch {
+	case p == nil:
+		return ""
+	case p.Desired.Backend == wire.BackendDynamic:
+		return w.previous.Sink // which is in no plan
+	}
+	return p.Desired.Webhook.URL
+}
+
+// first is the plan of the first node, by name, that is to be audited.
+func first(plans map[string]*wire.Plan) *wire.Plan {
+	at := ""
+	for name, p := range plans {
+		if p != nil && p.Desired.Enabled && (at == "" || name < at) {
+			at = name
 		}
 	}
-	if first == "" {
-		return ""
-	}
-	return w.plans[first].Desired.Webhook.URL
+	return plans[at]
 }
 
 // question puts the state of the rollout into the words of package rollout.
@@ -257,6 +340,9 @@ func question(w *world, d draft, membership detect.Membership) rollout.Input {
 			Health:   health(member),
 			// Of one node alone it does not matter.
 			HoldsAddress: member.Node.Name == w.addressHolder,
+		}
+		if p.Strategy == wire.StrategyFile {
+			n.Health = rollout.Ready // nothing restarts, and an apiserver may be down for want of its file
 		}
 		if before := w.plans[member.Node.Name]; before != nil {
 			n.Permit = before.Permit
@@ -382,7 +468,7 @@ func relabel(w *world, d draft, membership detect.Membership, decision rollout.D
 	for _, p := range d.plans {
 		planned[p.Node.Name] = d.blocked == nil
 	}
-	released := !w.config.Enabled && d.blocked == nil && decision.Finished && (decision.Reason == reason.Disabled || len(d.plans) == 0)
+	released := (!w.config.Enabled || d.forwarded != "" || d.operated != nil) && d.blocked == nil && decision.Finished && (decision.Reason == reason.Disabled || len(d.plans) == 0)
 	for _, m := range membership.Members {
 		switch n := m.Node; {
 		case released && n.IsOurs() && mayUnlabel(w, n):

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"k8s-audit-enabler.io/coordinator/detect"
+	"k8s-audit-enabler.io/coordinator/metrics"
 	"k8s-audit-enabler.io/internal/wire"
 )
 
@@ -36,6 +37,10 @@ type scene struct {
 	events *record.FakeRecorder
 	// writes counts what the reconciler wrote.
 	writes int
+	// version is that of the API server, and of the apiservers on nodes that are added.
+	version string
+	// groups are those that the API server has beside Kubernetes' own.
+	groups []string
 	// serviceErr is what the sink's Service is answered with, where not nil.
 	serviceErr error
 }
@@ -55,10 +60,16 @@ func (s *scene) Service(ctx context.Context, namespace, name string) (*corev1.Se
 
 // ServerVersion and ServerGroups answer as a server of kubeadm's.
 func (s *scene) ServerVersion() (*version.Info, error) {
-	return &version.Info{GitVersion: "v1.34.4"}, nil
+	return &version.Info{GitVersion: s.version}, nil
 }
 
-func (s *scene) ServerGroups() (*metav1.APIGroupList, error) { return &metav1.APIGroupList{}, nil }
+func (s *scene) ServerGroups() (*metav1.APIGroupList, error) {
+	out := &metav1.APIGroupList{}
+	for _, name := range s.groups {
+		out.Groups = append(out.Groups, metav1.APIGroup{Name: name})
+	}
+	return out, nil
+}
 
 func newScene(t *testing.T, nodes ...string) *scene {
 	t.Helper()
@@ -68,7 +79,7 @@ func newScene(t *testing.T, nodes ...string) *scene {
 			t.Fatal(err)
 		}
 	}
-	s := &scene{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), events: record.NewFakeRecorder(1000)}
+	s := &scene{t: t, version: "v1.34.4", now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), events: record.NewFakeRecorder(1000)}
 	s.api = fake.NewClientBuilder().WithScheme(scheme).Build()
 	counted := interceptor.NewClient(s.api.(client.WithWatch), interceptor.Funcs{ //nolint:forcetypeassert // the fake has a watch
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
@@ -97,7 +108,7 @@ func newScene(t *testing.T, nodes ...string) *scene {
 	}
 	s.r = &Reconciler{
 		Namespace: testNamespace, Client: counted, ConfigMaps: s.api, Live: s.api, Discovery: s, Services: s, Events: s.events,
-		Now: func() time.Time { return s.now },
+		Now: func() time.Time { return s.now }, Metrics: metrics.New(),
 	}
 	for _, selector := range by.nodes {
 		s.r.Nodes = append(s.r.Nodes, Selected{s.api, selector})
@@ -137,7 +148,7 @@ func (s *scene) addNode(name string) {
 			Namespace: systemNamespace, Name: "kube-apiserver-" + name, Labels: map[string]string{"component": "kube-apiserver"},
 			Annotations: map[string]string{corev1.MirrorPodAnnotationKey: "x"},
 		},
-		Spec:   corev1.PodSpec{NodeName: name, Containers: []corev1.Container{{Name: "kube-apiserver", Image: "kube-apiserver:v1.34.4"}}},
+		Spec:   corev1.PodSpec{NodeName: name, Containers: []corev1.Container{{Name: "kube-apiserver", Image: "kube-apiserver:" + s.version}}},
 		Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}},
 	})
 }
@@ -145,9 +156,14 @@ func (s *scene) addNode(name string) {
 // addEtcd puts a member of a stacked etcd on a node, or changes the one there.
 func (s *scene) addEtcd(node string, ready corev1.ConditionStatus) {
 	s.t.Helper()
+	s.addEtcdLabelled(node, "component", ready)
+}
+
+func (s *scene) addEtcdLabelled(node, label string, ready corev1.ConditionStatus) {
+	s.t.Helper()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: systemNamespace, Name: "etcd-" + node, Labels: map[string]string{"component": "etcd"},
+			Namespace: systemNamespace, Name: "etcd-" + node, Labels: map[string]string{label: "etcd"},
 			Annotations: map[string]string{corev1.MirrorPodAnnotationKey: "x"},
 		},
 		Spec:   corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "etcd"}}},

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 
+	"k8s-audit-enabler.io/coordinator/page"
 	"k8s-audit-enabler.io/internal/logging"
 )
 
@@ -16,8 +17,10 @@ type Options struct {
 	PodName        string
 	MetricsAddress string
 	ProbeAddress   string
-	LeaderElect    bool
-	Logging        logging.Options
+	// PageAddress is where the status page is served, on a loopback address; empty or 0 for nowhere.
+	PageAddress string
+	LeaderElect bool
+	Logging     logging.Options
 }
 
 // BindFlags adds the flags.
@@ -25,6 +28,7 @@ func (o *Options) BindFlags(fs *flag.FlagSet) {
 	fs.StringVar(&o.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "Namespace of the release; POD_NAMESPACE by default.")
 	fs.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "Where to serve /metrics; 0 for nowhere.")
 	fs.StringVar(&o.ProbeAddress, "health-probe-bind-address", ":8081", "Where to serve /healthz and /readyz; 0 for nowhere.")
+	fs.StringVar(&o.PageAddress, "page-bind-address", "127.0.0.1:8082", "Where to serve the status page, on a loopback address; 0 for nowhere.")
 	fs.BoolVar(&o.LeaderElect, "leader-elect", true, "Let only one of several coordinators work.")
 	o.Logging.BindFlags(fs)
 	o.PodName = os.Getenv("POD_NAME")
@@ -33,10 +37,15 @@ func (o *Options) BindFlags(fs *flag.FlagSet) {
 	}
 }
 
-// Validate says which flag is missing.
+// Validate says which flag is missing, or cannot be.
 func (o *Options) Validate() error {
 	if o.Namespace == "" {
 		return errors.New("the namespace is not known; set POD_NAMESPACE or --namespace")
 	}
+	if o.servesPage() {
+		return page.CheckAddress(o.PageAddress)
+	}
 	return nil
 }
+
+func (o *Options) servesPage() bool { return o.PageAddress != "" && o.PageAddress != "0" }

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"k8s-audit-enabler.io/coordinator/detect"
+	"k8s-audit-enabler.io/coordinator/metrics"
 	"k8s-audit-enabler.io/coordinator/rollout"
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
@@ -61,9 +62,17 @@ type Reconciler struct {
 	Live      client.Reader
 	Discovery detect.Discovery
 	Services  Services
-	Events    record.EventRecorder
+	// AuditSinks is nil where none is kept.
+	AuditSinks AuditSinks
+	// Operator is nil where none is told anything.
+	Operator Operator
+	// Profiles is nil where none is set.
+	Profiles Profiles
+	Events   record.EventRecorder
 	// Now is the clock; time.Now but in tests.
 	Now func() time.Time
+	// Metrics shows what was reported last; nil where nobody asks.
+	Metrics *metrics.Metrics
 
 	memory memory
 	survey survey
@@ -112,9 +121,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ reconcile.Request) (reconc
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if r.Metrics != nil {
+		r.Metrics.Observe(measured(w, out))
+	}
 	if holder != "" {
 		out.retryAfter = soonest(out.retryAfter, answerEvery)
 	}
+	out.retryAfter = soonest(out.retryAfter, r.memory.auditSink.retryAuditSink(out.events.wanted))
 	return reconcile.Result{RequeueAfter: soonest(out.retryAfter, surveyEvery)}, nil
 }
 
@@ -175,8 +188,16 @@ func (r *Reconciler) look(ctx context.Context) (*world, error) {
 	if w.otherRelease, err = r.otherRelease(ctx, w, nodes); err != nil {
 		return nil, err
 	}
-	w.found, err = r.resolve(ctx, w.config.Sink)
-	return w, err
+	if w.found, err = r.resolve(ctx, w.config.Sink); err != nil {
+		return nil, err
+	}
+	if err := r.findReceiver(ctx, w); err != nil {
+		return nil, err
+	}
+	if err := r.findOperator(ctx, w); err != nil {
+		return nil, err
+	}
+	return w, r.findProfile(ctx, w)
 }
 
 // nodes are those in the caches, and those that have documents and are in none. Such a node is gone or no control-plane node
@@ -227,7 +248,7 @@ func (r *Reconciler) pods(ctx context.Context) (apiservers []detect.Apiserver, e
 		for i := range list.Items {
 			switch p := &list.Items[i]; {
 			case seen[p.Name]:
-			case from.Selector.String() == etcdSelector:
+			case isEtcd(p):
 				seen[p.Name] = true
 				etcd = append(etcd, detect.FromEtcdPod(p))
 			default:
@@ -292,7 +313,16 @@ func (r *Reconciler) carryOut(ctx context.Context, w *world, out outcome) error 
 	if err := r.writeRequestObject(ctx, w); err != nil {
 		return err
 	}
-	if err := r.writeBridgePlan(ctx, w); err != nil {
+	if err := r.keepAuditSink(ctx, w, out); err != nil {
+		return err
+	}
+	if err := r.tellOperator(ctx, w, out); err != nil {
+		return err
+	}
+	if err := r.writeProfile(ctx, w, out); err != nil {
+		return err
+	}
+	if err := r.writeBridgePlan(ctx, w, out); err != nil {
 		return err
 	}
 	if err := r.writeStatusObjects(ctx, w, out.plans); err != nil {
@@ -326,9 +356,9 @@ func (r *Reconciler) carryOut(ctx context.Context, w *world, out outcome) error 
 // warning reports whether a reason is bad news for an Event.
 func warning(because string) bool {
 	switch because {
-	case reason.Complete, reason.Disabled, reason.NodeChanging, reason.WaitingForAgent, reason.Settling, reason.Paused, reason.SinkChanging,
+	case reason.Complete, reason.Forwarding, reason.Disabled, reason.NodeChanging, reason.WaitingForAgent, reason.Settling, reason.Paused, reason.SinkChanging,
 		reason.WaitingForPermit, reason.Writing, reason.AwaitingApiserver, reason.Live, reason.Removed, reason.CredentialsChanged,
-		reason.UpgradeRunning:
+		reason.UpgradeRunning, reason.AuditSinkNotServed, reason.OperatorRolling:
 		return false
 	}
 	return true

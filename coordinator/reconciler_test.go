@@ -73,6 +73,41 @@ func TestARolloutFromInstallToComplete(t *testing.T) {
 	}
 }
 
+// GitOps tools judge a ConfigMap that they know by these keys; Argo CD judges none that it has not made itself, empty.
+func TestTheFlatKeysTellARolloutThatGoesOnFromOneThatStopped(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, "cp1")
+	s.write(wire.ClusterStatusName, nil, nil)
+	s.serve("10.96.0.20")
+	s.configure(intent())
+	expect := func(ready, stalled, because string) {
+		t.Helper()
+		s.expect(ready + " " + because)
+		data := s.data(wire.ClusterStatusName)
+		if data[wire.FlatStalled] != stalled || data[wire.FlatMessage] == "" {
+			t.Errorf("%s: stalled %q, want %q; message %q", because, data[wire.FlatStalled], stalled, data[wire.FlatMessage])
+		}
+		var config corev1.ConfigMap
+		if err := s.api.Get(t.Context(), client.ObjectKey{Namespace: testNamespace, Name: wire.ConfigName}, &config); err != nil {
+			t.Fatal(err)
+		}
+		if data[wire.FlatConfig] == "" || data[wire.FlatConfig] != config.ResourceVersion {
+			t.Errorf("%s: it is of the configuration %q, which is %q", because, data[wire.FlatConfig], config.ResourceVersion)
+		}
+	}
+	expect("false", "false", reason.WaitingForAgent)
+	s.say("cp1", wire.PhasePending)
+	expect("false", "false", reason.NodeChanging)
+	s.say("cp1", wire.PhaseRolledBack)
+	expect("false", "true", reason.NodeFailed)
+	s.say("cp1", wire.PhaseApplied)
+	expect("true", "false", reason.Complete)
+	paused := intent()
+	paused.Paused = true
+	s.configure(paused)
+	expect("true", "false", reason.Complete)
+}
+
 // ready brings a scene to Complete.
 func ready(t *testing.T, nodes ...string) *scene {
 	t.Helper()
@@ -89,20 +124,25 @@ func ready(t *testing.T, nodes ...string) *scene {
 
 func TestAnEtcdMemberThatIsNotReadyKeepsEveryNodeUntouched(t *testing.T) {
 	t.Parallel()
-	s := newScene(t, "cp1", "cp2")
-	s.serve("10.96.0.20")
-	s.configure(intent())
-	s.addEtcd("cp1", corev1.ConditionTrue)
-	s.addEtcd("cp2", corev1.ConditionFalse)
-	s.expect("false WaitingForAgent")
-	s.say("cp1", wire.PhasePending)
-	s.say("cp2", wire.PhasePending)
-	s.expect("false EtcdUnhealthy")
-	if s.plan("cp1").Permit != nil || s.plan("cp2").Permit != nil {
-		t.Error("a permit was given")
+	for name, label := range map[string]string{"kubeadm's": "component", "OpenShift 3.11's": "openshift.io/component"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t, "cp1", "cp2")
+			s.serve("10.96.0.20")
+			s.configure(intent())
+			s.addEtcdLabelled("cp1", label, corev1.ConditionTrue)
+			s.addEtcdLabelled("cp2", label, corev1.ConditionFalse)
+			s.expect("false WaitingForAgent")
+			s.say("cp1", wire.PhasePending)
+			s.say("cp2", wire.PhasePending)
+			s.expect("false EtcdUnhealthy")
+			if s.plan("cp1").Permit != nil || s.plan("cp2").Permit != nil {
+				t.Error("a permit was given")
+			}
+			s.addEtcdLabelled("cp2", label, corev1.ConditionTrue)
+			s.expect("false NodeChanging")
+		})
 	}
-	s.addEtcd("cp2", corev1.ConditionTrue)
-	s.expect("false NodeChanging")
 }
 
 func TestTheNodeWithTheVirtualAddressGoesLast(t *testing.T) {

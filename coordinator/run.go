@@ -28,16 +28,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"k8s-audit-enabler.io/coordinator/auditsink"
+	"k8s-audit-enabler.io/coordinator/metrics"
+	"k8s-audit-enabler.io/coordinator/openshift4"
+	"k8s-audit-enabler.io/coordinator/page"
 	"k8s-audit-enabler.io/internal/buildinfo"
 	"k8s-audit-enabler.io/internal/logging"
+	"k8s-audit-enabler.io/internal/status"
+	"k8s-audit-enabler.io/internal/wire"
 )
 
 const (
-	component = "k8s-audit-enabler-coordinator"
+	component = wire.ComponentCoordinator
 	// The leader must outlive the restart of a single control plane's only apiserver, which takes up to 50 s.
 	leaseDuration = 90 * time.Second
 	renewDeadline = 75 * time.Second
@@ -45,6 +52,8 @@ const (
 	maxBackoff    = time.Minute
 	clientQPS     = 30
 	clientBurst   = 60
+	// pagePatience is how long the end waits for somebody who is reading the page.
+	pagePatience = 2 * time.Second
 )
 
 // Run is the coordinator, until the context ends or leadership is lost.
@@ -77,8 +86,14 @@ func Run(ctx context.Context, o Options, config *rest.Config, log *slog.Logger) 
 	if err != nil {
 		return err
 	}
-	if err := wireUp(ctx, mgr, o.Namespace, disco, events, lock); err != nil {
+	c, err := wireUp(ctx, mgr, o.Namespace, disco, events, lock)
+	if err != nil {
 		return err
+	}
+	if o.servesPage() {
+		if err := addPage(mgr, o, c.configMaps, log); err != nil {
+			return err
+		}
 	}
 	return mgr.Start(ctx) //nolint:wrapcheck // says what it was doing
 }
@@ -125,7 +140,15 @@ func newManager(o Options, config *rest.Config, leases bool) (manager.Manager, e
 // mapper knows the resources of the kinds that are used. Caches of one namespace ask it for the kinds of lists too.
 func mapper(*rest.Config, *http.Client) (meta.RESTMapper, error) {
 	core, rbac := corev1.SchemeGroupVersion, rbacv1.SchemeGroupVersion
-	m := meta.NewDefaultRESTMapper([]schema.GroupVersion{core, rbac, coordinationv1.SchemeGroupVersion})
+	atRoot := []schema.GroupVersionKind{auditsink.Kind(), openshift4.Kind(), openshift4.VersionKind(), openshift4.ProfileKind()}
+	groups := []schema.GroupVersion{core, rbac, coordinationv1.SchemeGroupVersion}
+	for _, kind := range atRoot {
+		groups = append(groups, kind.GroupVersion())
+	}
+	m := meta.NewDefaultRESTMapper(groups)
+	for _, kind := range atRoot {
+		m.Add(kind, meta.RESTScopeRoot)
+	}
 	for _, kind := range []string{"Node", "NodeList"} {
 		m.Add(core.WithKind(kind), meta.RESTScopeRoot)
 	}
@@ -149,15 +172,21 @@ func newEvents(ctx context.Context, config *rest.Config, scheme *runtime.Scheme)
 }
 
 // wireUp connects caches, watches and the reconciler. Everything that happens leads to the same question.
-func wireUp(ctx context.Context, mgr manager.Manager, namespace string, disco discovery.DiscoveryInterface, events record.EventRecorder, lock lockOwner) error {
+func wireUp(ctx context.Context, mgr manager.Manager, namespace string, disco discovery.DiscoveryInterface, events record.EventRecorder, lock lockOwner) (*caches, error) {
 	by, err := newSelectors()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	base := cache.Options{HTTPClient: mgr.GetHTTPClient(), Scheme: mgr.GetScheme(), Mapper: mgr.GetRESTMapper()}
 	c, err := newCaches(mgr.GetConfig(), base, by, namespace)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	shown := metrics.New()
+	// There is one coordinator a program, and several in a test: the last is shown.
+	ctrlmetrics.Registry.Unregister(shown)
+	if err := ctrlmetrics.Registry.Register(shown); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	pulse := make(chan event.GenericEvent, 1)
 	r := &Reconciler{
@@ -170,7 +199,11 @@ func wireUp(ctx context.Context, mgr manager.Manager, namespace string, disco di
 		Discovery:  disco,
 		Events:     events,
 		Now:        time.Now,
+		Metrics:    shown,
 		lock:       lock,
+		Operator:   openshift4.Store{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
+		Profiles:   openshift4.Store{Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
+		AuditSinks: auditsink.Store{Discovery: disco, Reader: mgr.GetAPIReader(), Writer: mgr.GetClient()},
 		Services: &serviceWatch{
 			config: mgr.GetConfig(), base: base, live: mgr.GetAPIReader(),
 			changed: func() {
@@ -191,9 +224,25 @@ func wireUp(ctx context.Context, mgr manager.Manager, namespace string, disco di
 		RateLimiter:    workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](conflictRetry, maxBackoff),
 	})
 	if err != nil {
-		return fmt.Errorf("make controller: %w", err)
+		return nil, fmt.Errorf("make controller: %w", err)
 	}
-	return watchAll(mgr, ctl, c, pulse)
+	return c, watchAll(mgr, ctl, c, pulse)
+}
+
+// addPage has every coordinator serve the status page, also one that does not lead: each has the same documents in its cache.
+func addPage(mgr manager.Manager, o Options, documents client.Reader, log *slog.Logger) error {
+	p := page.Page{
+		Report:    func(ctx context.Context) (*status.Report, error) { return reportOf(ctx, documents, o.Namespace) },
+		Namespace: o.Namespace, Version: buildinfo.Version(), Now: time.Now, Log: log,
+	}
+	server, err := p.Server(o.PageAddress)
+	if err != nil {
+		return err
+	}
+	if err := mgr.Add(&manager.Server{Name: "page", Server: server, ShutdownTimeout: new(pagePatience)}); err != nil {
+		return fmt.Errorf("add the status page: %w", err)
+	}
+	return nil
 }
 
 // background starts caches that end with the program or earlier.

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -21,13 +22,12 @@ func (r *Reconciler) writeClusterStatus(ctx context.Context, w *world, status wi
 		return err
 	}
 	ready := meta.FindStatusCondition(status.Conditions, reason.Ready)
-	data[wire.FlatReady] = "false"
-	if ready.Status == metav1.ConditionTrue {
-		data[wire.FlatReady] = "true"
-	}
+	data[wire.FlatReady] = strconv.FormatBool(ready.Status == metav1.ConditionTrue)
+	data[wire.FlatStalled] = strconv.FormatBool(meta.IsStatusConditionTrue(status.Conditions, reason.Stalled))
 	data[wire.FlatReason] = ready.Reason
 	data[wire.FlatMessage] = ready.Message
 	data[wire.FlatRevision] = status.Revision
+	data[wire.FlatConfig] = w.configObject.ResourceVersion
 	object, err := r.writeDocument(ctx, w, w.previousObject, wire.ClusterStatusName, wire.KindClusterStatus, nil, data)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"k8s-audit-enabler.io/coordinator/detect"
+	"k8s-audit-enabler.io/coordinator/plan"
 	"k8s-audit-enabler.io/coordinator/rollout"
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
@@ -27,13 +28,19 @@ func summarise(w *world, d draft, membership detect.Membership, decision rollout
 			KubernetesVersion: d.distribution.KubernetesVersion,
 			Reason:            d.distribution.Reason,
 		},
-		Strategy:   d.strategy,
-		Sink:       d.address.URL,
-		Revision:   newestRevision(d.plans),
-		Request:    w.asked.version(),
-		Nodes:      nodeSummaries(w, d.plans, decision),
-		Conditions: slices.Clone(w.previous.Conditions),
+		Strategy:      d.strategy,
+		Backend:       backendName(d),
+		BackendReason: d.backendWhy,
+		Sink:          d.address.URL,
+		Revision:      newestRevision(d.plans),
+		Request:       w.asked.version(),
+		Nodes:         nodeSummaries(w, d.plans, decision),
+		Conditions:    slices.Clone(w.previous.Conditions),
 	}
+	if d.operated != nil {
+		status.Nodes = d.operated.onto(status.Nodes, d.operated.masters(w.operator))
+	}
+	status.Steps = stepsOf(&w.previous, status.Nodes, w.now)
 	v := judge(w, d, decision)
 	if n := len(membership.Strangers); n > 0 && d.blocked == nil {
 		v.message += fmt.Sprintf("; the kube-apiserver pod %s runs on a node without a control-plane role label and is left alone", membership.Strangers[0].Pod)
@@ -47,8 +54,22 @@ func summarise(w *world, d draft, membership detect.Membership, decision rollout
 	set(reason.Progressing, truth(v.progressing), v.reason, v.message)
 	set(reason.Stalled, truth(v.stalled), v.reason, v.message)
 	flowing := auditFlowing(w, d.plans)
+	if d.forwarded != "" && flowing.Reason == reason.NotApplied {
+		flowing.Message = "the bridge forwards the log; its metrics say what arrives"
+	}
+	if d.events.wanted && d.operated.sinks() {
+		flowing.Message = "every apiserver follows the AuditSink; the metrics of who receives its events say what arrives"
+	}
 	set(reason.AuditFlowing, flowing.Status, flowing.Reason, flowing.Message)
 	return status
+}
+
+// backendName is how events leave the apiservers, empty where nothing is decided.
+func backendName(d draft) string {
+	if d.backendWhy == "" {
+		return ""
+	}
+	return cmp.Or(string(d.backend), plan.BackendWebhook)
 }
 
 // verdict is the cluster's state in one reason and three yes or no.
@@ -62,26 +83,50 @@ func judge(w *world, d draft, decision rollout.Decision) verdict {
 	if d.blocked != nil {
 		return verdict{stalled: true, reason: d.blocked.Reason, message: d.blocked.Message}
 	}
+	if d.operated != nil {
+		told, waiting := d.operated.waits(decision)
+		if !waiting {
+			told = d.operated.verdict(w)
+		}
+		if told != nil {
+			return *told
+		}
+		if d.operated.Ours && finished(decision) { // the nodes too, where some had plans
+			v.reason, v.message = reason.Complete, d.operated.complete()
+		}
+	}
 	if !w.config.Enabled && len(d.plans) == 0 {
 		return verdict{ready: true, reason: reason.Disabled, message: "nothing is to be enabled, and no node was changed" + w.asked.revertNote(w.config)}
 	}
 	if v.reason == reason.Disabled {
 		v.message += w.asked.revertNote(w.config)
 	}
+	if d.forwarded != "" && finished(decision) {
+		return verdict{ready: true, reason: reason.Forwarding, message: "no node is changed; the bridge forwards " + d.forwarded + d.profileNote()}
+	}
 	// A node without a permit comes after what the sink's Service does: the rollout goes on with the last address.
-	if decision.Finished && decision.Reason == reason.Complete && d.address.Reason != "" {
-		v = verdict{reason: d.address.Reason, message: d.address.Message}
+	if problem := d.sinkProblem(); decision.Finished && v.reason == reason.Complete && problem != nil {
+		v = verdict{reason: problem.Reason, message: problem.Message}
 	}
 	switch v.reason {
 	case reason.Complete, reason.Disabled:
 		v.ready = true
 	case reason.NodeFailed, reason.NodeRefused, reason.Paused,
-		reason.SinkVanished, reason.SinkHasNoClusterIP, reason.SinkPortNotFound, reason.SinkInvalid:
+		reason.SinkVanished, reason.SinkHasNoClusterIP, reason.SinkPortNotFound, reason.SinkInvalid,
+		reason.ReceiverNotFound, reason.AuditSinkNotOurs, reason.AuditSinkRefused:
 		v.stalled = true
 	default:
 		v.progressing = true
 	}
 	return v
+}
+
+// profileNote is what there is to say about OpenShift's audit profile.
+func (d draft) profileNote() string {
+	if d.profile == nil || d.profile.Message == "" {
+		return ""
+	}
+	return "; " + d.profile.Message
 }
 
 // newestRevision is the revision of the node with the highest version; of those to be audited, where there are any.

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"k8s-audit-enabler.io/coordinator/detect"
+	"k8s-audit-enabler.io/coordinator/openshift4"
 	"k8s-audit-enabler.io/coordinator/plan"
 	"k8s-audit-enabler.io/coordinator/rollout"
 	"k8s-audit-enabler.io/coordinator/sink"
@@ -31,6 +32,14 @@ type world struct {
 	evidence detect.Evidence
 	// found is what the sink resolves to; zero where the configuration cannot be used.
 	found sink.Resolution
+	// operator is that of OpenShift 4's apiservers; nil elsewhere, and where operatorProblem says why it cannot be read.
+	operator        *openshift4.Found
+	operatorProblem string
+	// profile is OpenShift's audit profile; nil where none is asked for, and where profileProblem says why it cannot be read.
+	profile        *openshift4.FoundProfile
+	profileProblem string
+	// receiver is what the bridge's receiver resolves to, where it may be needed.
+	receiver sink.Resolution
 	// addressHolder is the node with the cluster's virtual address, asked for before a permit is given; empty where nobody
 	// tells.
 	addressHolder string
@@ -99,6 +108,15 @@ type outcome struct {
 	// label and unlabel are the nodes where the agent shall and shall not run any more.
 	label   []detect.Node
 	unlabel []detect.Node
+	// blocked: the plans are the existing ones, because no new ones can be made.
+	blocked bool
+	// events is where AuditSinks shall have events go, receives that the bridge is to take them.
+	events   events
+	receives bool
+	// operated is what OpenShift 4's operator is to be told; nil where there is nothing to say.
+	operated *operated
+	// profile is what OpenShift's audit profile shall be; nil where nothing is asked for.
+	profile *openshift4.ProfileDecision
 	// gone are names of nodes whose plan and status are to be deleted.
 	gone []string
 	// decision is the rollout's. Where it acts it must not rest on what a cache knows.
@@ -115,4 +133,5 @@ type memory struct {
 	// recognised is what the cluster was recognised as by the apiservers' pods that were seen last, and when.
 	recognised   detect.Distribution
 	recognisedAt time.Time
+	auditSink    auditSinkState
 }

@@ -203,9 +203,13 @@ func (r *Reconciler) unlabel(ctx context.Context, n detect.Node) error {
 }
 
 func (r *Reconciler) patchNode(ctx context.Context, name string, change func(*corev1.Node)) error {
+	readers := []client.Reader{}
 	for _, from := range r.Nodes {
+		readers = append(readers, from.Reader)
+	}
+	for _, reader := range append(readers, r.Live) { // one that has no label yet is in no cache
 		var node corev1.Node
-		err := from.Reader.Get(ctx, client.ObjectKey{Name: name}, &node)
+		err := reader.Get(ctx, client.ObjectKey{Name: name}, &node)
 		if apierrors.IsNotFound(err) {
 			continue
 		}

@@ -240,10 +240,12 @@ func (r *runtime) processes() ([]txn.Instance, error) {
 // revisionOf finds the revision directory that an apiserver's arguments point into.
 func revisionOf(args []string) string {
 	for _, a := range args {
-		_, rest, ok := strings.Cut(a, txn.DataDir+"/")
-		revision, _, inDir := strings.Cut(rest, "/")
-		if ok && inDir && revision != path.Base(txn.LogDir) {
-			return revision
+		for _, dir := range hostfs.DataDirs() {
+			_, rest, ok := strings.Cut(a, dir+"/")
+			revision, _, inDir := strings.Cut(rest, "/")
+			if ok && inDir && revision != path.Base(txn.LogDir) {
+				return revision
+			}
 		}
 	}
 	return ""

@@ -123,6 +123,7 @@ func TestTheRunningApiserversMemoryIsThatOfItsPort(t *testing.T) {
 func TestRevisionOfAProcess(t *testing.T) {
 	t.Parallel()
 	for arg, want := range map[string]string{
+		"--audit-policy-file=/var/snap/k8s/common/k8s_audit/rabc/audit-policy.yaml": "rabc", "--audit-log-path=/var/snap/k8s/common/k8s_audit/log/x.log": "",
 		"--audit-webhook-config-file=/var/lib/k8s_audit/r0123456789ab-cafe0123/webhook-config.yaml": "r0123456789ab-cafe0123",
 		"--audit-log-path=/var/lib/k8s_audit/log/k8s_audit_events.log":                              "",
 		"--audit-policy-file=/etc/kubernetes/policy.yaml":                                           "",

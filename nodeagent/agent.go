@@ -12,6 +12,7 @@ import (
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/kube"
+	"k8s-audit-enabler.io/nodeagent/strategy/fileonly"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -184,7 +185,10 @@ func (a *agent) round(ctx context.Context) bool {
 	}
 	seen := a.observer.observe(ctx, a.plan, j.Live)
 	seen.struggle = a.struggle
-	if a.watch != nil && seen.refusal == nil && seen.manifest.Data != nil {
+	if seen.container.Leftover && j.Open == nil {
+		a.clearAway(ctx)
+	}
+	if a.watch != nil && seen.refusal == nil && seen.manifest.Data != nil && seen.container.ID() == "" && a.plan.Strategy != wire.StrategyFile {
 		a.watch(seen.manifest.Path)
 	}
 	if seen.unsettled != "" {
@@ -280,6 +284,8 @@ func (a *agent) act(ctx context.Context, s step, seen observation, j *txn.Journa
 		return a.runner.Repair(ctx, *s.change)
 	case actAdopt:
 		return a.runner.Adopt(ctx, *s.change)
+	case actTidy:
+		return txn.Outcome{Result: txn.ResultCommitted}, a.runner.Tidy(ctx)
 	case actForget:
 		return txn.Outcome{Result: txn.ResultCommitted}, a.runner.Forget(ctx)
 	case actChange:
@@ -296,6 +302,9 @@ func progress(s step, state txn.State) step {
 	case txn.StateRehearsing, txn.StateRehearsed:
 		return step{phase: wire.PhaseApplying, reason: reason.Rehearsing, message: "the new configuration runs beside the apiserver, which is not touched", change: s.change}
 	case txn.StateSwapped:
+		if s.change != nil && s.change.Unit == fileonly.Unit {
+			return step{phase: wire.PhaseApplying, reason: reason.Writing, message: s.change.Manifest + " is in place; nothing restarts", change: s.change}
+		}
 		if s.change != nil && s.change.Unit != "" {
 			return step{phase: wire.PhaseVerifying, reason: reason.AwaitingApiserver, message: s.change.Manifest + " is in place; " + s.change.Unit + " restarts, and its apiserver is awaited", change: s.change}
 		}

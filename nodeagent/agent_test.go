@@ -27,6 +27,7 @@ import (
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/hostfs/hostfstest"
 	"k8s-audit-enabler.io/nodeagent/kube"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
@@ -179,8 +180,8 @@ func (n *node) Canary(context.Context) (string, error) {
 		return "", err
 	}
 	id := fmt.Sprint("canary-", time.Now().UnixNano())
-	if strings.Contains(n.manifest, "--audit-log-path="+staticpod.LogFile) {
-		path := filepath.Join(n.root, staticpod.LogFile)
+	if strings.Contains(n.manifest, "--audit-log-path="+strategy.LogFile) {
+		path := filepath.Join(n.root, strategy.LogFile)
 		old, _ := os.ReadFile(path)
 		if err := os.WriteFile(path, append(old, []byte(`{"auditID":"`+id+`"}`+"\n")...), 0o600); err != nil {
 			return "", err

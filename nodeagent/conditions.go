@@ -9,6 +9,7 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/strategy/fileonly"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -32,6 +33,9 @@ func (a *agent) say(s step, seen observation, j *txn.Journal) {
 	st.Phase, st.Reason, st.Message = s.phase, s.reason, s.message
 	st.AgentVersion = a.version
 	st.AppliedRevision = appliedRevision(seen, j)
+	if st.WebhookFile = ""; j.Live != nil && j.Live.Unit == fileonly.Unit && st.AppliedRevision != "" {
+		st.WebhookFile = j.Live.Manifest
+	}
 	st.Fence = j.Fence
 	if s.change != nil && (s.phase == wire.PhaseApplying || s.phase == wire.PhaseVerifying) {
 		st.Fence = max(st.Fence, s.change.Fence)
@@ -45,13 +49,14 @@ func (a *agent) say(s step, seen observation, j *txn.Journal) {
 	if j.Failed != nil {
 		st.LastError = lastErrorOf(j.Failed.Fault, j.Failed.Time)
 	}
+	st.Preview = foresee(a.runner.Host, s, j)
 	a.setConditions(s, j)
 	a.report(*st)
 }
 
 // appliedRevision is the plan revision that the manifest holds.
 func appliedRevision(seen observation, j *txn.Journal) string {
-	if j.Live == nil || seen.refusal == nil && seen.manifest.Path != "" && revisionIn(seen.manifest, j.Live) != j.Live.Revision {
+	if j.Live == nil || seen.refusal == nil && seen.manifest.Path != "" && (seen.lost || revisionIn(seen.manifest, j.Live) != j.Live.Revision) {
 		return ""
 	}
 	return j.Live.PlanRevision
@@ -115,9 +120,26 @@ func (a *agent) startFlow(ctx context.Context, s step, j *txn.Journal) {
 	if s.phase != wire.PhaseApplied || j.Live == nil || a.plan == nil || !a.plan.Desired.Enabled {
 		return
 	}
-	a.flow.start(ctx, flowTarget{
-		revision: j.Live.Revision, logPath: j.Live.Effects.LogPath, sinkURL: j.Live.Effects.SinkURL,
-		audited: j.Live.Effects.PolicyOurs && a.plan.Desired.Canary != "",
-		wait:    batchWait(a.plan.Desired.Flags),
-	})
+	if target, ok := targetOf(a.plan, j.Live); ok {
+		a.flow.start(ctx, target)
+	}
+}
+
+// targetOf is where to look for events once a plan is live, and false where nobody tells the apiserver where to send them yet.
+func targetOf(p *wire.Plan, live *txn.Live) (flowTarget, bool) {
+	target := flowTarget{
+		revision: live.Revision, logPath: live.Effects.LogPath, sinkURL: live.Effects.SinkURL,
+		audited: live.Effects.PolicyOurs && p.Desired.Canary != "",
+		wait:    batchWait(p.Desired.Flags),
+	}
+	if p.Strategy == wire.StrategyFile {
+		return target, p.Told == live.Manifest
+	}
+	if p.Desired.Backend != wire.BackendDynamic {
+		return target, true
+	}
+	// An AuditSink that moves is proved anew.
+	target.sinkURL = p.EventsTo
+	target.revision += " " + target.sinkURL
+	return target, target.sinkURL != ""
 }

@@ -10,7 +10,8 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
-	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
+	"k8s-audit-enabler.io/nodeagent/strategy"
+	"k8s-audit-enabler.io/nodeagent/strategy/fileonly"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -29,6 +30,8 @@ const (
 	actRepair action = "repair"
 	// actAdopt: the manifest is as it shall be already; see to its files and the journal. Nothing restarts.
 	actAdopt action = "adopt"
+	// actTidy: remove files of earlier revisions. Nothing restarts.
+	actTidy action = "tidy"
 	// actForget: nothing of ours is in the manifest, and nothing shall be; remove our files. Nothing restarts.
 	actForget action = "forget"
 )
@@ -59,7 +62,7 @@ func decide(p *wire.Plan, seen observation, j *txn.Journal) step {
 	if r := checkMachine(p.Node, seen.machine); r != nil {
 		return refused(r)
 	}
-	by := strategies(p.Strategy)
+	by := wayOf(p.Strategy)
 	if r := by.owns(j.Live); r != nil {
 		return refused(r)
 	}
@@ -69,17 +72,17 @@ func decide(p *wire.Plan, seen observation, j *txn.Journal) step {
 	return decideApply(by, p, seen, j)
 }
 
-func refused(r *staticpod.Refusal) step {
+func refused(r *strategy.Refusal) step {
 	return step{action: actNothing, phase: wire.PhaseRefused, reason: r.Reason, message: r.Message}
 }
 
-func refusal(reason, format string, args ...any) *staticpod.Refusal {
-	return &staticpod.Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}
+func refusal(reason, format string, args ...any) *strategy.Refusal {
+	return &strategy.Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
 // checkPlan refuses a plan that contradicts itself: its revision is a hash of what it wants.
-func checkPlan(p *wire.Plan) *staticpod.Refusal {
-	if strategies(p.Strategy) == nil {
+func checkPlan(p *wire.Plan) *strategy.Refusal {
+	if wayOf(p.Strategy) == nil {
 		return refusal(reason.PlanInvalid, "the plan asks for strategy %q, which this agent does not know", p.Strategy)
 	}
 	revision, err := p.ComputeRevision()
@@ -91,7 +94,7 @@ func checkPlan(p *wire.Plan) *staticpod.Refusal {
 
 // checkMachine confirms that the plan is for this machine. What one side does not know cannot be compared; the machine
 // ID must be known to both.
-func checkMachine(want, have wire.NodeIdentity) *staticpod.Refusal {
+func checkMachine(want, have wire.NodeIdentity) *strategy.Refusal {
 	switch {
 	case want.MachineID == "":
 		return refusal(reason.PlanInvalid, "the plan does not say which machine it is for")
@@ -126,14 +129,14 @@ func otherByteOrder(uuid string) string {
 	return strings.Join(fields, "-")
 }
 
-func decideApply(by strategy, p *wire.Plan, seen observation, j *txn.Journal) step {
+func decideApply(by way, p *wire.Plan, seen observation, j *txn.Journal) step {
 	if seen.mismatch != nil && j.Live == nil {
 		return refused(seen.mismatch)
 	}
 	if seen.refusal != nil {
 		return refused(whenGone(seen.refusal, j))
 	}
-	revision := staticpod.EffectiveRevision(p.Revision, seen.credentials)
+	revision := strategy.EffectiveRevision(p.Revision, seen.credentials)
 	if seen.credentialsErr != nil {
 		if j.Live == nil || j.Live.PlanRevision != p.Revision {
 			return refused(refusal(reason.CredentialsMissing, "Secret %q with the sink's credentials cannot be read: %v",
@@ -141,9 +144,12 @@ func decideApply(by strategy, p *wire.Plan, seen observation, j *txn.Journal) st
 		}
 		revision = j.Live.Revision // what is live may stay
 	}
-	if j.Live != nil && j.Live.Revision == revision && j.Live.ManifestHash == txn.Hash(seen.manifest.Data) && seen.filesIntact {
+	if j.Live != nil && j.Live.Revision == revision && j.Live.ManifestHash == txn.Hash(seen.manifest.Data) && seen.filesIntact && !seen.lost {
 		if r := by.overridden(seen); r != nil {
 			return refused(r)
+		}
+		if s := tidy(p, seen, j.Live); s != nil {
+			return *s
 		}
 		return live(j.Live)
 	}
@@ -186,6 +192,9 @@ func decideApply(by strategy, p *wire.Plan, seen observation, j *txn.Journal) st
 
 func live(l *txn.Live) step {
 	message := "the apiserver runs with revision " + l.Revision
+	if l.Unit == fileonly.Unit {
+		message = l.Manifest + " is there, for the operator to tell the apiserver of"
+	}
 	if l.Effects.Kept != "" {
 		message += "; " + l.Effects.Kept
 	}
@@ -215,6 +224,9 @@ func triedAgain(f *txn.Failure) string {
 
 // checkVersion compares minor versions: what flags and policies mean differs between those.
 func checkVersion(p *wire.Plan, seen observation) (*version.Version, *step) {
+	if p.Strategy == wire.StrategyFile {
+		return handedVersion(p)
+	}
 	if seen.version == "" {
 		return nil, &step{action: actNothing, phase: wire.PhasePending, reason: reason.ApiserverUnhealthy, message: "the apiserver does not tell its version"}
 	}
@@ -244,7 +256,7 @@ func needed(p *wire.Plan, j *txn.Journal, revision string, change *txn.Change) s
 	return s
 }
 
-func decideRevert(by strategy, p *wire.Plan, seen observation, j *txn.Journal) step {
+func decideRevert(by way, p *wire.Plan, seen observation, j *txn.Journal) step {
 	if f := j.Failed; f != nil && f.Revision == "" && !mayRetry(f, p, seen.now) {
 		return step{action: actNothing, phase: wire.PhaseRolledBack, reason: f.Reason, message: "our settings could not be taken out: " + f.Message + triedAgain(f)}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
@@ -78,7 +79,7 @@ func seenHost(manifest []byte) observation {
 }
 
 // enabled is the manifest and the journal after testPlan was carried out.
-func enabled(t *testing.T, p *wire.Plan, c staticpod.Credentials) ([]byte, *txn.Journal) {
+func enabled(t *testing.T, p *wire.Plan, c strategy.Credentials) ([]byte, *txn.Journal) {
 	t.Helper()
 	change, refusal := staticpod.Propose(staticpod.Input{
 		Manifest: staticpod.Manifest{Path: manifestPath, Data: kubeadmManifest(t)}, Plan: p, Credentials: c, Version: version.MustParseGeneric("v1.34.4"),
@@ -97,8 +98,8 @@ func TestDecide(t *testing.T) {
 	secret := func(p *wire.Plan) {
 		p.Desired.Webhook = wire.Webhook{URL: "https://192.0.2.9/", CredentialsSecret: "sink"}
 	}
-	token := func(text string) staticpod.Credentials {
-		return staticpod.CredentialsFrom(map[string][]byte{"token": []byte(text)})
+	token := func(text string) strategy.Credentials {
+		return strategy.CredentialsFrom(map[string][]byte{"token": []byte(text)})
 	}
 	type world struct {
 		plan    *wire.Plan
@@ -144,7 +145,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				manifest, j := enabled(t, p, staticpod.Credentials{})
+				manifest, j := enabled(t, p, strategy.Credentials{})
 				seen := seenHost(manifest)
 				seen.mismatch = refusal(reason.DistributionMismatch, "it is RKE2")
 				return world{p, seen, j}
@@ -154,7 +155,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				_, j := enabled(t, p, staticpod.Credentials{})
+				_, j := enabled(t, p, strategy.Credentials{})
 				seen := seenHost(kubeadmManifest(t))
 				seen.mismatch = refusal(reason.DistributionMismatch, "it is RKE2")
 				return world{p, seen, j}
@@ -277,7 +278,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				manifest, j := enabled(t, p, staticpod.Credentials{})
+				manifest, j := enabled(t, p, strategy.Credentials{})
 				return world{p, seenHost(manifest), j}
 			}, actNothing, wire.PhaseApplied, reason.Live, "",
 		},
@@ -285,7 +286,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				manifest, j := enabled(t, p, staticpod.Credentials{})
+				manifest, j := enabled(t, p, strategy.Credentials{})
 				seen := seenHost(manifest)
 				seen.version = ""
 				return world{p, seen, j}
@@ -295,7 +296,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				manifest, j := enabled(t, p, staticpod.Credentials{})
+				manifest, j := enabled(t, p, strategy.Credentials{})
 				return world{p, seenHost(bytes.Replace(manifest, []byte("# the default, said aloud"), nil, 1)), j}
 			}, actNothing, wire.PhaseApplied, reason.Live, "",
 		},
@@ -303,7 +304,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				_, j := enabled(t, p, staticpod.Credentials{})
+				_, j := enabled(t, p, strategy.Credentials{})
 				return world{noPermit(p), seenHost(kubeadmManifest(t)), j}
 			}, actRepair, wire.PhasePending, reason.Drifted, "regenerated without our settings",
 		},
@@ -311,7 +312,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				_, j := enabled(t, p, staticpod.Credentials{})
+				_, j := enabled(t, p, strategy.Credentials{})
 				seen := seenHost(kubeadmManifest(t))
 				seen.version = ""
 				return world{noPermit(p), seen, j}
@@ -321,7 +322,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				_, j := enabled(t, p, staticpod.Credentials{})
+				_, j := enabled(t, p, strategy.Credentials{})
 				j.Live.Effects.Image = ""
 				return world{noPermit(p), seenHost(kubeadmManifest(t)), j}
 			}, actNothing, wire.PhasePending, reason.Drifted, "rewritten by somebody else; revision",
@@ -330,7 +331,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				_, j := enabled(t, p, staticpod.Credentials{})
+				_, j := enabled(t, p, strategy.Credentials{})
 				j.Failed = failed(p, reason.CrashLooping, 0).Failed
 				j.Failed.BaseHash = "another content's"
 				return world{noPermit(p), seenHost(kubeadmManifest(t)), j}
@@ -340,7 +341,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				_, j := enabled(t, p, staticpod.Credentials{})
+				_, j := enabled(t, p, strategy.Credentials{})
 				return world{noPermit(p), seenHost(otherImage(kubeadmManifest(t))), j}
 			}, actNothing, wire.PhasePending, reason.Drifted, "by an upgrade from kube-apiserver:v1.34.4 to kube-apiserver:v1.34.5; revision",
 		},
@@ -348,7 +349,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				_, j := enabled(t, p, staticpod.Credentials{})
+				_, j := enabled(t, p, strategy.Credentials{})
 				return world{p, seenHost(otherImage(kubeadmManifest(t))), j}
 			}, actChange, wire.PhasePending, reason.Drifted, "",
 		},
@@ -356,7 +357,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				_, j := enabled(t, p, staticpod.Credentials{})
+				_, j := enabled(t, p, strategy.Credentials{})
 				seen := seenHost(otherImage(kubeadmManifest(t)))
 				seen.unsettled, seen.version = "kubeadm upgrade is at work", ""
 				return world{p, seen, j}
@@ -366,7 +367,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				manifest, j := enabled(t, p, staticpod.Credentials{})
+				manifest, j := enabled(t, p, strategy.Credentials{})
 				return world{noPermit(p), seenHost(otherImage(manifest)), j}
 			}, actAdopt, wire.PhaseApplied, reason.Live, "",
 		},
@@ -374,7 +375,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				_, j := enabled(t, p, staticpod.Credentials{})
+				_, j := enabled(t, p, strategy.Credentials{})
 				theirs := bytes.Replace(kubeadmManifest(t), []byte("    - kube-apiserver\n"), []byte("    - kube-apiserver\n    - --audit-log-path=/var/log/theirs.log\n"), 1)
 				return world{noPermit(p), seenHost(theirs), j}
 			}, actNothing, wire.PhasePending, reason.Drifted, "--audit-log-path=/var/log/theirs.log",
@@ -383,7 +384,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				manifest, j := enabled(t, p, staticpod.Credentials{})
+				manifest, j := enabled(t, p, strategy.Credentials{})
 				return world{noPermit(p), seenHost(append(manifest, "# mine\n"...)), j}
 			}, actNothing, wire.PhaseApplied, reason.Live, "",
 		},
@@ -391,7 +392,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				_, j := enabled(t, p, staticpod.Credentials{})
+				_, j := enabled(t, p, strategy.Credentials{})
 				seen := seenHost(nil)
 				seen.refusal = staticpod.NotFound("none")
 				return world{p, seen, j}
@@ -401,7 +402,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				_, j := enabled(t, p, staticpod.Credentials{})
+				_, j := enabled(t, p, strategy.Credentials{})
 				seen := seenHost(kubeadmManifest(t))
 				seen.now = time.Now()
 				for range mayRepair {
@@ -414,7 +415,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				manifest, j := enabled(t, p, staticpod.Credentials{})
+				manifest, j := enabled(t, p, strategy.Credentials{})
 				return world{noPermit(p), seenHost(bytes.Replace(manifest, []byte("    - --audit-log-maxsize=10\n"), nil, 1)), j}
 			}, actRepair, wire.PhasePending, reason.Drifted, "--audit-log-maxsize of ours gone or changed",
 		},
@@ -422,7 +423,7 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				manifest, j := enabled(t, p, staticpod.Credentials{})
+				manifest, j := enabled(t, p, strategy.Credentials{})
 				seen := seenHost(manifest)
 				seen.filesIntact = false
 				return world{noPermit(p), seen, j}
@@ -432,14 +433,14 @@ func TestDecide(t *testing.T) {
 			func(t *testing.T) world {
 				t.Helper()
 				p := testPlan(t, nil)
-				manifest, _ := enabled(t, p, staticpod.Credentials{})
+				manifest, _ := enabled(t, p, strategy.Credentials{})
 				return world{noPermit(p), seenHost(manifest), &txn.Journal{}}
 			}, actAdopt, wire.PhaseApplied, reason.Live, "",
 		},
 		"a changed plan": {
 			func(t *testing.T) world {
 				t.Helper()
-				manifest, j := enabled(t, testPlan(t, nil), staticpod.Credentials{})
+				manifest, j := enabled(t, testPlan(t, nil), strategy.Credentials{})
 				p := testPlan(t, func(p *wire.Plan) { p.Desired.Webhook.URL = "http://10.96.0.21:7765/" })
 				return world{noPermit(p), seenHost(manifest), j}
 			}, actNothing, wire.PhasePending, reason.WaitingForPermit, "",
@@ -521,21 +522,21 @@ func TestDecide(t *testing.T) {
 		"disabled, and our settings wait to be taken out": {
 			func(t *testing.T) world {
 				t.Helper()
-				manifest, j := enabled(t, testPlan(t, nil), staticpod.Credentials{})
+				manifest, j := enabled(t, testPlan(t, nil), strategy.Credentials{})
 				return world{noPermit(testPlan(t, disabled)), seenHost(manifest), j}
 			}, actNothing, wire.PhasePending, reason.WaitingForPermit, "removal",
 		},
 		"disabled, with a permit": {
 			func(t *testing.T) world {
 				t.Helper()
-				manifest, j := enabled(t, testPlan(t, nil), staticpod.Credentials{})
+				manifest, j := enabled(t, testPlan(t, nil), strategy.Credentials{})
 				return world{testPlan(t, disabled), seenHost(manifest), j}
 			}, actChange, wire.PhasePending, reason.WaitingForPermit, "",
 		},
 		"disabled, and somebody has taken our settings out": {
 			func(t *testing.T) world {
 				t.Helper()
-				_, j := enabled(t, testPlan(t, nil), staticpod.Credentials{})
+				_, j := enabled(t, testPlan(t, nil), strategy.Credentials{})
 				return world{noPermit(testPlan(t, disabled)), seenHost(kubeadmManifest(t)), j}
 			}, actForget, wire.PhaseReverted, reason.Removed, "",
 		},
@@ -550,7 +551,7 @@ func TestDecide(t *testing.T) {
 		"a removal that did not work is not tried again": {
 			func(t *testing.T) world {
 				t.Helper()
-				manifest, j := enabled(t, testPlan(t, nil), staticpod.Credentials{})
+				manifest, j := enabled(t, testPlan(t, nil), strategy.Credentials{})
 				j.Failed = &txn.Failure{Fault: txn.Fault{Reason: reason.CrashLooping, Message: "because"}}
 				return world{testPlan(t, disabled), seenHost(manifest), j}
 			}, actNothing, wire.PhaseRolledBack, reason.CrashLooping, "could not be taken out",

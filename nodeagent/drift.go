@@ -8,6 +8,8 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/nodeagent/strategy"
+	"k8s-audit-enabler.io/nodeagent/strategy/fileonly"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
@@ -97,7 +99,7 @@ func upgraded(m staticpod.Manifest, live *txn.Live) bool {
 
 // whenGone explains the missing manifest of an apiserver that was ours. It is not put back: moving it away is how people stop
 // an apiserver.
-func whenGone(r *staticpod.Refusal, j *txn.Journal) *staticpod.Refusal {
+func whenGone(r *strategy.Refusal, j *txn.Journal) *strategy.Refusal {
 	if r.Reason != reason.ManifestNotFound || j.Live == nil {
 		return r
 	}
@@ -106,7 +108,7 @@ func whenGone(r *staticpod.Refusal, j *txn.Journal) *staticpod.Refusal {
 }
 
 // decideDrift is what is done about a manifest that somebody else rewrote under the revision that is live.
-func decideDrift(by strategy, p *wire.Plan, seen observation, j *txn.Journal, change *txn.Change) step {
+func decideDrift(by way, p *wire.Plan, seen observation, j *txn.Journal, change *txn.Change) step {
 	traces, r := by.traces(seen, j)
 	if r != nil {
 		return refused(r)
@@ -120,7 +122,7 @@ func decideDrift(by strategy, p *wire.Plan, seen observation, j *txn.Journal, ch
 			change.Manifest, d.what, seen.now.Add(wait).UTC().Format(time.RFC3339))
 		return s
 	}
-	if d.standing() && j.Failed == nil {
+	if (d.standing() || change.Unit == fileonly.Unit) && j.Failed == nil {
 		s.action = actRepair
 		s.message += "; it is put right at once"
 		return s

@@ -13,6 +13,7 @@ import (
 
 	"k8s-audit-enabler.io/nodeagent/apiserver"
 	"k8s-audit-enabler.io/nodeagent/cri"
+	"k8s-audit-enabler.io/nodeagent/docker"
 	"k8s-audit-enabler.io/nodeagent/health"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/procfs"
@@ -97,6 +98,7 @@ func (w *watch) always(ctx context.Context, name string) error {
 type watch struct {
 	runner   *txn.Runner
 	services serviceManager
+	engine   containerEngine
 	log      *slog.Logger
 	close    func()
 }
@@ -112,14 +114,14 @@ func newWatch(ctx context.Context, host *hostfs.FS, hostRoot string, log *slog.L
 		log.WarnContext(ctx, "Kubelet's settings not known", "error", err)
 	}
 	runtimes := cri.New(cri.Config{HostRoot: hostRoot, KubeletEndpoint: kubelet.runtimeEndpoint})
-	units := systemd.New(hostRoot)
+	units, engine := systemd.New(hostRoot), docker.New(host.OSPath)
 	return &watch{
-		services: units,
+		services: units, engine: engine,
 		runner: &txn.Runner{
 			Host: host, Runtime: &runtime{cri: runtimes, proc: proc, host: host, log: log},
 			BootID: bootID, Uptime: uptime, Log: log, Explain: health.ExitReason,
 			Kubelet:  kubeletUnit{proc: proc, host: host, systemd: units},
-			Services: services{systemd: units, cri: runtimes, proc: proc, host: host, log: log, runs: newChildRuns()},
+			Services: services{systemd: units, cri: runtimes, proc: proc, host: host, log: log, engine: engine, runs: newChildRuns()},
 			Watchdog: newWatchdog(host, hostRoot, "", kubelet),
 			// It is only ever removed here.
 			Rehearsal: &rehearsal.Stage{Host: host, Runtime: rehearsals{cri: runtimes, host: host}, Log: log},
@@ -171,7 +173,7 @@ func (w *watch) look(ctx context.Context) error {
 func (w *watch) serving(ctx context.Context, e *txn.Entry) watchdog.Serving {
 	if e.Unit != "" {
 		seen := observation{}
-		(&observer{host: w.runner.Host, services: w.services, log: w.log}).findFile(ctx, &seen, nil, &txn.Live{Unit: e.Unit})
+		(&observer{host: w.runner.Host, services: w.services, engine: w.engine, log: w.log}).findFile(ctx, &seen, nil, &txn.Live{Unit: e.Unit})
 		return watchdog.Serving{Address: health.Address(seen.listen())}
 	}
 	data, err := w.runner.Host.ReadFile(e.Manifest, maxSmallFile)

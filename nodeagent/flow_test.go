@@ -2,9 +2,12 @@ package nodeagent
 
 import (
 	"testing"
+	"time"
 
 	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/health"
+	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
 func TestFailuresBetweenTwoChecksAreSeen(t *testing.T) {
@@ -28,6 +31,31 @@ func TestFailuresBetweenTwoChecksAreSeen(t *testing.T) {
 			t.Parallel()
 			if got := health.Judge(baseline(tt.before, tt.counted, tt.trace), tt.after, tt.trace); got.Reason != tt.want {
 				t.Errorf("judged %s (%s), want %s", got.Reason, got.Message, tt.want)
+			}
+		})
+	}
+}
+
+func TestEventsAreLookedForWhereTheyAreSent(t *testing.T) {
+	t.Parallel()
+	live := &txn.Live{Revision: "r1", Effects: txn.Effects{SinkURL: "http://192.0.2.1/", LogPath: "/log", PolicyOurs: true}}
+	webhook := wire.Desired{Canary: "agent", Flags: []wire.Flag{{Name: "audit-webhook-batch-max-wait", Value: "5s"}}}
+	dynamic := wire.Desired{Canary: "agent", Backend: wire.BackendDynamic}
+	for name, tt := range map[string]struct {
+		plan wire.Plan
+		want flowTarget
+		ok   bool
+	}{
+		"a webhook":                   {wire.Plan{Desired: webhook}, flowTarget{revision: "r1", sinkURL: "http://192.0.2.1/", wait: 5 * time.Second}, true},
+		"an AuditSink":                {wire.Plan{Desired: dynamic, EventsTo: "http://192.0.2.2/"}, flowTarget{revision: "r1 http://192.0.2.2/", sinkURL: "http://192.0.2.2/", wait: 30 * time.Second}, true},
+		"an AuditSink that has moved": {wire.Plan{Desired: dynamic, EventsTo: "http://192.0.2.3/"}, flowTarget{revision: "r1 http://192.0.2.3/", sinkURL: "http://192.0.2.3/", wait: 30 * time.Second}, true},
+		"no AuditSink yet":            {wire.Plan{Desired: dynamic}, flowTarget{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tt.want.logPath, tt.want.audited = "/log", true
+			if got, ok := targetOf(&tt.plan, live); ok != tt.ok || ok && got != tt.want {
+				t.Errorf("%+v, %v; want %+v", got, ok, tt.want)
 			}
 		})
 	}

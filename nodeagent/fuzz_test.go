@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"k8s-audit-enabler.io/internal/wire"
-	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -64,7 +64,7 @@ func FuzzPlan(f *testing.F) {
 		seen := seenHost(manifest)
 		seen.machine = p.Node
 		if token != "" {
-			seen.credentials = staticpod.CredentialsFrom(map[string][]byte{"token": []byte(token)})
+			seen.credentials = strategy.CredentialsFrom(map[string][]byte{"token": []byte(token)})
 		}
 		for _, j := range []*txn.Journal{{}, {Live: &txn.Live{Revision: "r0123456789ab", PlanRevision: p.Revision, Manifest: manifestPath}}} {
 			s := decide(&p, seen, j)
@@ -93,7 +93,7 @@ func checkContained(t *testing.T, c *txn.Change, mounted map[string]bool) {
 		t.Errorf("directory %q", c.Dir)
 	}
 	for _, file := range c.Files {
-		if base := path.Base(file.Path); path.Dir(file.Path) != c.Dir || base != staticpod.PolicyFile && base != staticpod.WebhookFile || file.Mode != 0o600 {
+		if base := path.Base(file.Path); path.Dir(file.Path) != c.Dir || base != strategy.PolicyFile && base != strategy.WebhookFile || file.Mode != 0o600 {
 			t.Errorf("file %q, mode %v", file.Path, file.Mode)
 		}
 	}

@@ -14,9 +14,10 @@ import (
 	"k8s-audit-enabler.io/nodeagent/distribution"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/kube"
-	"k8s-audit-enabler.io/nodeagent/strategy/argsfile"
-	"k8s-audit-enabler.io/nodeagent/strategy/configfile"
-	"k8s-audit-enabler.io/nodeagent/strategy/dropin"
+	"k8s-audit-enabler.io/nodeagent/strategy"
+	"k8s-audit-enabler.io/nodeagent/strategy/container"
+	"k8s-audit-enabler.io/nodeagent/strategy/fileonly"
+	"k8s-audit-enabler.io/nodeagent/strategy/program"
 	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
@@ -28,15 +29,18 @@ type observation struct {
 	// machine is the host's identity; its Name and UID are left empty.
 	machine wire.NodeIdentity
 	// manifest is the apiserver's; refusal says why there is none.
-	// Of a service it is the file that holds our settings, without data where that is not there. Of a file of ours beside others,
-	// settings is what else the service reads; of a file of others, config or flags is what is in it.
+	// Of a program it is the file that holds our settings, without data where that is not there, and settings are all that it reads;
+	// nil where none is looked at.
 	manifest staticpod.Manifest
-	settings dropin.Settings
-	config   configfile.Settings
-	flags    argsfile.Settings
-	refusal  *staticpod.Refusal
+	settings program.Settings
+	// container is the apiserver's where it runs as one without a kubelet; lost: it was not created from the file.
+	container container.Settings
+	lost      bool
+	// handed are our files where somebody else tells the apiserver of one.
+	handed  fileonly.Settings
+	refusal *strategy.Refusal
 	// mismatch says why this host is not what an enabling plan was made for; nil where nothing speaks against it.
-	mismatch *staticpod.Refusal
+	mismatch *strategy.Refusal
 	// filesIntact: the files that the live revision's manifest refers to are as they were written.
 	filesIntact bool
 	// version is what the running apiserver reports, empty while it does not answer.
@@ -46,7 +50,7 @@ type observation struct {
 	// struggle is how often a repair was made lately.
 	struggle struggle
 	// credentials are the plan's Secret, and credentialsErr why they are not there.
-	credentials    staticpod.Credentials
+	credentials    strategy.Credentials
 	credentialsErr error
 }
 
@@ -81,6 +85,8 @@ type observer struct {
 	programs func() []string
 	// services may be nil, then no plan about one is carried out.
 	services serviceManager
+	// engine may be nil, then no plan about a container is carried out.
+	engine containerEngine
 	// listens is told where an apiserver listens that a service starts.
 	listens func(bind, port string)
 	// secretEvery is how long a Secret that was read is taken for granted.
@@ -89,7 +95,7 @@ type observer struct {
 	secret struct {
 		name string
 		at   time.Time
-		data staticpod.Credentials
+		data strategy.Credentials
 		// known: data is what was read last, however long ago.
 		known bool
 		err   error
@@ -97,7 +103,7 @@ type observer struct {
 	// confirmed is what was found last about the distribution of a plan.
 	confirmed struct {
 		distribution string
-		mismatch     *staticpod.Refusal
+		mismatch     *strategy.Refusal
 	}
 	version struct {
 		hash string
@@ -135,7 +141,7 @@ func (o *observer) observe(ctx context.Context, p *wire.Plan, live *txn.Live) ob
 		if seen.unsettled != "" {
 			o.forgetVersion() // the old one may still answer
 		} else {
-			seen.version = o.runningVersion(ctx, txn.Hash(seen.manifest.Data))
+			seen.version = o.runningVersion(ctx, txn.Hash(seen.manifest.Data)+seen.container.ID())
 		}
 	}
 	seen.filesIntact = live == nil || live.FilesIntact(o.host)
@@ -170,7 +176,7 @@ func (o *observer) glance(p *wire.Plan, live *txn.Live) (observation, bool) {
 }
 
 // findManifest also returns the kubelet's directory, empty where it is not known.
-func (o *observer) findManifest(ctx context.Context, live *txn.Live) (dir string, m staticpod.Manifest, refused *staticpod.Refusal) {
+func (o *observer) findManifest(ctx context.Context, live *txn.Live) (dir string, m staticpod.Manifest, refused *strategy.Refusal) {
 	dir, err := o.kubelet.StaticPodPath(ctx)
 	if err != nil && live == nil {
 		return "", m, staticpod.NotFound("the kubelet's static pod directory is not known: %v", err)
@@ -184,12 +190,20 @@ func (o *observer) findManifest(ctx context.Context, live *txn.Live) (dir string
 }
 
 // confirm holds the coordinator's answer against the host.
-func (o *observer) confirm(name, dir string, seen observation) *staticpod.Refusal {
+func (o *observer) confirm(name, dir string, seen observation) *strategy.Refusal {
 	var programs []string
 	if o.programs != nil {
 		programs = o.programs()
 	}
-	host := distribution.Look(o.host, dir, programs, seen.manifest.Path, seen.manifest.Data)
+	manifest := seen.manifest
+	if seen.container.ID() != "" {
+		manifest = staticpod.Manifest{} // the file is ours, and says nothing
+	}
+	if name == distribution.OpenShift4 {
+		manifest = staticpod.Manifest{Path: seen.handed.ManifestPath(), Data: seen.handed.Manifest}
+	}
+	host := distribution.Look(o.host, dir, programs, manifest.Path, manifest.Data)
+	host.ContainerOfRKE = seen.container.OfRKE
 	host.Missing = dir != "" && seen.refusal != nil && seen.refusal.Reason == reason.ManifestNotFound
 	o.confirmed.distribution, o.confirmed.mismatch = name, nil
 	if what := distribution.Mismatch(name, host); what != "" {
@@ -219,7 +233,7 @@ func (o *observer) runningVersion(ctx context.Context, hash string) string {
 // forgetVersion makes the next round ask again: the apiserver was restarted.
 func (o *observer) forgetVersion() { o.version.text = "" }
 
-func (o *observer) readSecret(ctx context.Context, name string) (staticpod.Credentials, error) {
+func (o *observer) readSecret(ctx context.Context, name string) (strategy.Credentials, error) {
 	s := &o.secret
 	if s.name == name && s.err == nil && time.Since(s.at) < o.secretEvery {
 		return s.data, nil
@@ -233,13 +247,13 @@ func (o *observer) readSecret(ctx context.Context, name string) (staticpod.Crede
 	s.name, s.at, s.err = name, time.Now(), err
 	switch {
 	case err == nil:
-		s.data, s.known = staticpod.CredentialsFrom(data), true
+		s.data, s.known = strategy.CredentialsFrom(data), true
 		return s.data, nil
 	case s.known && !errors.Is(err, kube.ErrNotFound):
 		return s.data, nil // the API is away; a Secret that was there a moment ago still counts
 	default:
 		s.known = false
-		return staticpod.Credentials{}, err
+		return strategy.Credentials{}, err
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"k8s-audit-enabler.io/internal/buildinfo"
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/cri"
+	"k8s-audit-enabler.io/nodeagent/docker"
 	"k8s-audit-enabler.io/nodeagent/handover"
 	"k8s-audit-enabler.io/nodeagent/health"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
@@ -116,6 +117,7 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 		return client.PatchStatus(ctx, o.Namespace, wire.StatusName(o.NodeName), data)
 	}, log)
 	units := systemd.New(o.HostRoot)
+	engine := docker.New(host.OSPath)
 	instances := &runtime{cri: runtimes, proc: proc, host: host, log: log}
 	redirect := handover.New(handover.Config{KubeProxy: func() (bool, error) { return runs(proc, "kube-proxy") }, Log: log})
 	if err := redirect.Stop(ctx); err != nil {
@@ -129,14 +131,14 @@ func Run(ctx context.Context, o Options, log *slog.Logger) error {
 			host: host, kubelet: kubelet, health: local, log: log, secretEvery: o.SecretInterval,
 			secrets:  planSecrets{client: client, namespace: o.Namespace},
 			programs: func() []string { return owners(proc) },
-			services: units, listens: local.listens,
+			services: units, engine: engine, listens: local.listens,
 			upgrade: &upgradeWatch{runtime: instances, ready: local.Ready, atWork: func() string { return upgrader(proc, time.Now()) }},
 		},
 		runner: &txn.Runner{
 			Host: host, Runtime: instances, Health: local, BootID: bootID, Log: log,
 			Explain: health.ExitReason, Uptime: uptime, Watchdog: newWatchdog(host, o.HostRoot, o.Image, kubelet),
 			Kubelet:   kubeletUnit{proc: proc, host: host, systemd: units},
-			Services:  services{systemd: units, cri: runtimes, proc: proc, host: host, log: log, runs: newChildRuns()},
+			Services:  services{systemd: units, cri: runtimes, proc: proc, host: host, log: log, engine: engine, runs: newChildRuns()},
 			Rehearsal: newRehearsal(host, runtimes, proc, kubelet, local.config, log), Handover: redirect,
 			Permitted: func(ctx context.Context, c txn.Change) (bool, error) {
 				return permitted(ctx, func(ctx context.Context) (kube.ConfigMap, error) {

@@ -16,7 +16,7 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
-	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -44,7 +44,7 @@ func (p *page) String() string {
 func TestCredentialsAreInOneFileOnly(t *testing.T) {
 	t.Parallel()
 	const token, second = "top-secret-token-4711", "top-secret-token-4712"
-	kubeconfig := "/" + staticpod.WebhookFile
+	kubeconfig := "/" + strategy.WebhookFile
 	for name, tt := range map[string]struct {
 		secret map[string][]byte
 		url    string

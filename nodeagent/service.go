@@ -15,10 +15,12 @@ import (
 	"k8s-audit-enabler.io/nodeagent/cri"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/procfs"
-	"k8s-audit-enabler.io/nodeagent/strategy/argsfile"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 	"k8s-audit-enabler.io/nodeagent/strategy/configfile"
+	"k8s-audit-enabler.io/nodeagent/strategy/container"
 	"k8s-audit-enabler.io/nodeagent/strategy/dropin"
-	"k8s-audit-enabler.io/nodeagent/strategy/staticpod"
+	"k8s-audit-enabler.io/nodeagent/strategy/fileonly"
+	"k8s-audit-enabler.io/nodeagent/strategy/program"
 	"k8s-audit-enabler.io/nodeagent/systemd"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
@@ -31,44 +33,15 @@ type serviceManager interface {
 // ofService: a plan, or where there is none what is live, is about an apiserver that a service starts.
 func ofService(p *wire.Plan, live *txn.Live) bool {
 	if p != nil {
-		return p.Strategy == wire.StrategyDropIn || p.Strategy == wire.StrategyConfigFile || p.Strategy == wire.StrategyArgsFile
+		return slices.Contains([]wire.Strategy{wire.StrategyDropIn, wire.StrategyConfigFile, wire.StrategyArgsFile, wire.StrategyContainer, wire.StrategyFile}, p.Strategy)
 	}
 	return live != nil && live.Unit != ""
 }
 
-// program is what starts an apiserver from a file: one to which ours is added, or one that is edited; neither is MicroK8s.
-type program struct {
-	name, unit, elsewhere string
-	added                 *dropin.Product
-	edited                *configfile.Product
-}
-
-// programOf is the one that a plan, or where there is none a unit, is about.
-func programOf(p *wire.Plan, unit string) (program, bool) {
-	added, isAdded := dropin.ByUnit(unit)
-	edited, isEdited := configfile.ByUnit(unit)
-	if p != nil {
-		added, isAdded = dropin.ByName(p.Distribution)
-		edited, isEdited = configfile.ByName(p.Distribution)
-	}
-	switch {
-	case isAdded:
-		return program{added.Name, added.Unit, added.Elsewhere(), &added, nil}, true
-	case isEdited:
-		return program{edited.Name, edited.Unit, edited.Elsewhere, nil, &edited}, true
-	case p != nil && p.Distribution == argsfile.Name, p == nil && unit == argsfile.Unit:
-		return program{argsfile.Name, argsfile.Unit, argsfile.Elsewhere, nil, nil}, true
-	}
-	return program{}, false
-}
-
-// listen is where the apiserver of a service is reached.
+// listen is where the apiserver of a service, or of a container, is reached.
 func (seen *observation) listen() (bind, port string) {
-	switch {
-	case seen.config.Path != "":
-		return seen.config.Listen()
-	case seen.flags.Data != nil:
-		return seen.flags.Listen()
+	if seen.container.ID() != "" {
+		return seen.container.Listen()
 	}
 	return seen.settings.Listen()
 }
@@ -79,7 +52,15 @@ func (o *observer) findFile(ctx context.Context, seen *observation, p *wire.Plan
 	if live != nil {
 		unit = live.Unit
 	}
-	program, ok := programOf(p, unit)
+	if p != nil && p.Strategy == wire.StrategyContainer || p == nil && unit == container.Unit {
+		o.findContainer(ctx, seen)
+		return
+	}
+	if p != nil && p.Strategy == wire.StrategyFile || p == nil && unit == fileonly.Unit {
+		o.findHanded(seen, live)
+		return
+	}
+	by, ok := programOf(p, unit)
 	if !ok {
 		of := unit
 		if p != nil {
@@ -89,23 +70,14 @@ func (o *observer) findFile(ctx context.Context, seen *observation, p *wire.Plan
 		return
 	}
 	var command dropin.Command
-	var refused *staticpod.Refusal
-	if program.edited == nil || !program.edited.Pods {
-		command, refused = o.command(ctx, program)
+	if !by.Pods {
+		if command, seen.refusal = o.command(ctx, by); seen.refusal != nil {
+			return
+		}
 	}
-	switch {
-	case refused != nil:
-	case program.added != nil:
-		seen.settings, refused = dropin.Read(o.host, *program.added, command)
-		seen.manifest = staticpod.Manifest{Path: seen.settings.Path, Data: seen.settings.Data}
-	case program.edited == nil:
-		seen.flags, refused = argsfile.Read(o.host)
-		seen.manifest = staticpod.Manifest{Path: argsfile.Path, Data: seen.flags.Data}
-	default:
-		seen.config, refused = configfile.Read(o.host, *program.edited, command.Args)
-		seen.manifest = staticpod.Manifest{Path: seen.config.Path, Data: seen.config.Data}
-	}
-	if seen.refusal = refused; refused != nil {
+	seen.settings, seen.refusal = by.Read(o.host, command)
+	seen.manifest.Path, seen.manifest.Data = seen.settings.File()
+	if seen.refusal != nil {
 		return
 	}
 	if o.listens != nil {
@@ -113,17 +85,25 @@ func (o *observer) findFile(ctx context.Context, seen *observation, p *wire.Plan
 	}
 }
 
+// programOf is the one that a plan, or where there is none a unit, is about.
+func programOf(plan *wire.Plan, unit string) (program.Program, bool) {
+	if plan == nil {
+		return program.ByUnit(unit)
+	}
+	return program.ByName(plan.Distribution)
+}
+
 // command asks how a service is started, and refuses a host on which nobody could restart it.
-func (o *observer) command(ctx context.Context, p program) (dropin.Command, *staticpod.Refusal) {
+func (o *observer) command(ctx context.Context, p program.Program) (dropin.Command, *strategy.Refusal) {
 	if o.services == nil {
 		return dropin.Command{}, refusal(reason.ServiceNotFound, "this agent knows of no services")
 	}
-	s, err := o.services.Service(ctx, p.unit)
+	s, err := o.services.Service(ctx, p.Unit)
 	switch {
 	case errors.Is(err, systemd.ErrNoSystemd), errors.Is(err, systemd.ErrNoUnit), err == nil && s.Active == "inactive":
-		return dropin.Command{}, refusal(reason.ServiceNotFound, "no %s of systemd runs %s on this host, so it could not be restarted after a change; %s", p.unit, p.name, p.elsewhere)
+		return dropin.Command{}, refusal(reason.ServiceNotFound, "no %s of systemd runs %s on this host, so it could not be restarted after a change; %s", p.Unit, p.Name, p.Elsewhere)
 	case err != nil:
-		return dropin.Command{}, refusal(reason.ServiceNotFound, "%s cannot be looked at: %v", p.unit, err)
+		return dropin.Command{}, refusal(reason.ServiceNotFound, "%s cannot be looked at: %v", p.Unit, err)
 	}
 	return dropin.Command{Args: s.Command, Environment: slices.Concat(s.Environment, o.environment(s.EnvironmentFiles))}, nil
 }
@@ -162,12 +142,16 @@ type services struct {
 	proc    *procfs.FS
 	host    *hostfs.FS
 	log     *slog.Logger
+	engine  containerEngine
 	// runs are those of the apiservers that services have as their children.
 	runs *childRuns
 }
 
 // Restart implements [txn.Services].
 func (s services) Restart(ctx context.Context, unit string) error {
+	if unit == container.Unit {
+		return containerOf{s}.restart(ctx)
+	}
 	if p, ok := configfile.ByUnit(unit); ok && p.Pods {
 		return masters{s}.restart(ctx, p)
 	}
@@ -176,6 +160,9 @@ func (s services) Restart(ctx context.Context, unit string) error {
 
 // Runtime implements [txn.Services].
 func (s services) Runtime(unit string) txn.Runtime {
+	if unit == container.Unit {
+		return containerOf{s}
+	}
 	if p, ok := dropin.ByUnit(unit); ok && p.Pods {
 		return servicePods{services: s, logs: &runtime{cri: s.cri, proc: s.proc, host: s.host, log: s.log}}
 	}

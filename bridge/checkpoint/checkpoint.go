@@ -1,4 +1,5 @@
-// Package checkpoint remembers how far a source was read, on the host's disk, so that a bridge that was killed goes on there.
+// Package checkpoint remembers how far a source was read, on the host's disk or in a ConfigMap, so that a bridge that was killed, or the
+// one that takes over from it, goes on there.
 //
 // A position is remembered only after the sink has taken everything before it. A bridge that dies at any instruction therefore
 // loses nothing: it sends again what the sink has taken since the last save, which is bounded by time and by number.
@@ -25,9 +26,11 @@ const (
 	// one batch more.
 	Unsaved = 1 << 16
 
+	// SharedInterval is how often a position is saved at most that is kept in the API server.
+	SharedInterval = 5 * time.Second
+
 	version = 1
 	maxSize = 64 << 10
-	mode    = 0o600
 )
 
 // ErrUnreadable says that there is a checkpoint, and that it is none this program knows.
@@ -41,33 +44,53 @@ type document struct {
 	Position json.RawMessage `json:"position"`
 }
 
-// Keeper saves one source's position. Make one with [New], and call [Keeper.Run] beside the source.
-type Keeper struct {
-	host    *hostfs.FS
-	file    string
-	source  string
-	metrics *metrics.Metrics
-	log     *slog.Logger
+// store keeps a checkpoint's bytes. Load returns fs.ErrNotExist where there are none yet, and errSpoilt where they cannot be any.
+type store interface {
+	fmt.Stringer
 
+	load() ([]byte, error)
+	save(data []byte) error
+}
+
+var errSpoilt = errors.New("it is no checkpoint")
+
+// Keeper saves one source's position. Make one with [New] or [NewShared], and call [Keeper.Run] beside the source.
+type Keeper struct {
+	store    store
+	interval time.Duration
+	// unsavedMost is how many events may be unsaved before the interval ends; zero for any number.
+	unsavedMost int
+	source      string
+	metrics     *metrics.Metrics
+	log         *slog.Logger
+
+	// saving orders saves; mu is never held while one takes its time.
+	saving  sync.Mutex
 	mu      sync.Mutex
 	latest  any
 	unsaved int
-	dirty   bool
-	failing bool
+	// advanced counts positions, and saved is the one that the checkpoint holds.
+	advanced, saved int64
+	failing         bool
 }
 
 // New keeps a position in a file, whose directory exists.
 func New(host *hostfs.FS, file, source string, m *metrics.Metrics, log *slog.Logger) *Keeper {
-	return &Keeper{host: host, file: file, source: source, metrics: m, log: log}
+	return &Keeper{store: disk{host, file}, interval: Interval, unsavedMost: Unsaved, source: source, metrics: m, log: log}
+}
+
+// NewShared keeps a position under a key of a ConfigMap, which exists. It is written at most once in [SharedInterval].
+func NewShared(client ConfigMaps, name, key, source string, m *metrics.Metrics, log *slog.Logger) *Keeper {
+	return &Keeper{store: shared{client, name, key}, interval: SharedInterval, source: source, metrics: m, log: log}
 }
 
 // Load reads the saved position. It reports false where there is none yet, and ErrUnreadable where it is spoilt.
 func (k *Keeper) Load(into any) (bool, error) {
-	data, err := k.host.ReadFile(k.file, maxSize)
+	data, err := k.store.load()
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	if err != nil && !errors.Is(err, hostfs.ErrTooLarge) {
+	if err != nil && !errors.Is(err, errSpoilt) {
 		return false, fmt.Errorf("load checkpoint: %w", err)
 	}
 	var d document
@@ -81,7 +104,7 @@ func (k *Keeper) Load(into any) (bool, error) {
 		err = json.Unmarshal(d.Position, into)
 	}
 	if err != nil {
-		return false, fmt.Errorf("%w: %s: %w", ErrUnreadable, k.file, err)
+		return false, fmt.Errorf("%w: %s: %w", ErrUnreadable, k.store, err)
 	}
 	return true, nil
 }
@@ -89,21 +112,25 @@ func (k *Keeper) Load(into any) (bool, error) {
 // Advance says that the sink has taken everything before a position, which is not changed afterwards, in so many more events.
 func (k *Keeper) Advance(position any, events int) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.latest, k.dirty = position, true
-	if k.unsaved += events; k.unsaved >= Unsaved && !k.failing {
-		k.save()
+	k.latest = position
+	k.advanced++
+	k.unsaved += events
+	due := k.unsavedMost > 0 && k.unsaved >= k.unsavedMost && !k.failing
+	k.mu.Unlock()
+	if due {
+		k.Save()
 	}
 }
 
 // Run saves at intervals, and a last time when the context ends.
 func (k *Keeper) Run(ctx context.Context) {
-	tick := time.NewTicker(Interval)
+	tick := time.NewTicker(k.interval)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			k.Save()
+			k.metrics.Forget(k.source)
 			return
 		case <-tick.C:
 			k.Save()
@@ -111,16 +138,35 @@ func (k *Keeper) Run(ctx context.Context) {
 	}
 }
 
-// Save saves now what there is to save, and reports whether the checkpoint holds the latest position.
+// Save saves now what there is to save, and reports whether the checkpoint holds the latest position. It goes on where that fails: events
+// that arrive twice one day are better than none.
 func (k *Keeper) Save() bool {
+	k.saving.Lock()
+	defer k.saving.Unlock()
+	k.mu.Lock()
+	latest, number, events := k.latest, k.advanced, k.unsaved
+	k.mu.Unlock()
+	var err error
+	if number != k.saved {
+		err = k.write(latest)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.dirty {
-		k.save()
-	} else {
-		k.metrics.Checkpoint(k.source, time.Now())
+	if err != nil {
+		k.metrics.CheckpointErrors.Inc()
+		if !k.failing {
+			k.log.Error("Checkpoint not saved: events are delivered, and those since the last one come again after a restart", "checkpoint", k.store.String(), "error", err)
+		}
+		k.failing = true
+		return false
 	}
-	return !k.dirty
+	if k.failing {
+		k.log.Info("Checkpoint saved again", "checkpoint", k.store.String())
+	}
+	k.failing, k.saved = false, number
+	k.unsaved -= events
+	k.metrics.Checkpoint(k.source, time.Now())
+	return k.advanced == number
 }
 
 // Failing reports whether the last position could not be saved.
@@ -130,26 +176,11 @@ func (k *Keeper) Failing() bool {
 	return k.failing
 }
 
-// save goes on where it fails: events that arrive twice one day are better than none.
-func (k *Keeper) save() {
-	err := k.write()
-	if err != nil {
-		k.metrics.CheckpointErrors.Inc()
-		if !k.failing {
-			k.log.Error("Checkpoint not saved: events are delivered, and those since the last one come again after a restart", "file", k.file, "error", err)
-		}
-		k.failing = true
-		return
-	}
-	if k.failing {
-		k.log.Info("Checkpoint saved again", "file", k.file)
-	}
-	k.failing, k.dirty, k.unsaved = false, false, 0
-	k.metrics.Checkpoint(k.source, time.Now())
-}
+// Place is where the position is kept, for messages.
+func (k *Keeper) Place() string { return k.store.String() }
 
-func (k *Keeper) write() error {
-	position, err := json.Marshal(k.latest)
+func (k *Keeper) write(latest any) error {
+	position, err := json.Marshal(latest)
 	if err != nil {
 		return fmt.Errorf("encode position: %w", err)
 	}
@@ -157,5 +188,5 @@ func (k *Keeper) write() error {
 	if err != nil {
 		return fmt.Errorf("encode checkpoint: %w", err)
 	}
-	return k.host.WriteFileAtomic(k.file, append(data, '\n'), hostfs.WriteOptions{Mode: mode})
+	return k.store.save(append(data, '\n'))
 }

@@ -11,6 +11,7 @@ import (
 	"k8s-audit-enabler.io/bridge/checkpoint"
 	"k8s-audit-enabler.io/bridge/metrics"
 	"k8s-audit-enabler.io/internal/logging"
+	"k8s-audit-enabler.io/internal/metricstest"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/hostfs/hostfstest"
 )
@@ -39,7 +40,8 @@ func TestAPositionIsFoundAgain(t *testing.T) {
 	if p, found := load(t, host); found {
 		t.Fatalf("found %v on an empty disk", p)
 	}
-	k := keeper(host)
+	m := metrics.New()
+	k := checkpoint.New(host, "/position.json", "test", m, logging.Discard())
 	k.Advance(position{1}, 10)
 	k.Advance(position{2}, 10)
 	if _, found := load(t, host); found {
@@ -50,6 +52,9 @@ func TestAPositionIsFoundAgain(t *testing.T) {
 	k.Run(ctx)
 	if p, _ := load(t, host); p.Offset != 2 {
 		t.Errorf("position %v after the end, want the latest", p)
+	}
+	if age, ok := metricstest.Gather(t, m.Registry())[`k8s_audit_enabler_bridge_checkpoint_age_seconds{source="test"}`]; ok {
+		t.Errorf("the checkpoint's age is still %v, and would grow", age)
 	}
 }
 

@@ -16,13 +16,12 @@ func bindSink(flags *flag.FlagSet, c *sink.Config) {
 	flags.StringVar(&c.KeyFile, "sink-key-file", "", "PEM file with the client certificate's key.")
 	flags.StringVar(&c.TokenFile, "sink-token-file", "", "File with a bearer token.")
 	flags.StringVar(&c.ServerName, "sink-server-name", "", "Name in the sink's certificate, where it is not the URL's host.")
+	flags.BoolVar(&c.Gzip, "sink-gzip", false, "Compress what is posted, if the sink understands that.")
 	flags.BoolVar(&c.InsecureSkipVerify, "sink-insecure-skip-verify", false, "Do not check the sink's certificate.")
 }
 
 func newSink(c sink.Config, log *slog.Logger) (*sink.Sink, error) {
 	c.UserAgent = buildinfo.UserAgent("bridge")
-	c.Warn = func(err error) {
-		log.Warn("The sink's new credentials cannot be used; those before are kept", "error", err)
-	}
+	c.Warn = func(message string, err error) { log.Warn(message, "error", err) }
 	return sink.New(c) //nolint:wrapcheck // it says what is wrong with the sink
 }

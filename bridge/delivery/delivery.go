@@ -55,12 +55,9 @@ func (d *Delivery) Deliver(ctx context.Context, b *Batch) error {
 	if b.Len() == 0 {
 		return nil
 	}
-	d.o.Metrics.Pending(d.o.Source, b.oldest())
-	if err := d.part(ctx, b, 0, b.Len()); err != nil {
-		return err
-	}
-	d.o.Metrics.Pending(d.o.Source, time.Time{})
-	return nil
+	// With the context's error the events are not this process's to deliver any more, or are sent again.
+	defer d.o.Metrics.Pending(d.o.Source, b.oldest())()
+	return d.part(ctx, b, 0, b.Len())
 }
 
 // Failures is the number of attempts that have failed since the last success.

@@ -22,6 +22,7 @@ import (
 	"k8s-audit-enabler.io/bridge/metrics"
 	"k8s-audit-enabler.io/bridge/sink"
 	"k8s-audit-enabler.io/internal/logging"
+	"k8s-audit-enabler.io/internal/metricstest"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 )
 
@@ -156,6 +157,16 @@ func TestDeliver(t *testing.T) {
 			}
 			return nil
 		}, buried: []string{"e0", "e13", "e14", "e49"}},
+		// It has been well before, so that it would be believed of an event.
+		"415, 406 and 431 speak of every request": {answer: func(_ []string, n int) error {
+			switch codes := []int{415, 406, 431, 411, 412}; {
+			case n == 1:
+				return status(http.StatusRequestEntityTooLarge) // so that a part of the events is taken next
+			case n > 2 && n < 500:
+				return status(codes[n%len(codes)])
+			}
+			return nil
+		}},
 		"a batch that is too large is split, and nothing is lost": {answer: func(ids []string, _ int) error {
 			if len(ids) > 6 {
 				return status(http.StatusRequestEntityTooLarge)
@@ -320,5 +331,26 @@ func TestDeadLettersAreBounded(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(dir, "dead"))
 	if err != nil || len(text) > 250 || kept == 0 || strings.Count(string(text), string(raw)+"\n") != kept {
 		t.Errorf("%v: %d kept in %d bytes: %s", err, kept, len(text), text)
+	}
+}
+
+func TestWhatIsNotThisProcessesToDeliverAnyMoreHasNoLag(t *testing.T) {
+	t.Parallel()
+	m := metrics.New()
+	ctx, cancel := context.WithCancel(t.Context())
+	to := &fakeSink{answer: func([]string, int) error {
+		cancel()
+		return status(http.StatusServiceUnavailable)
+	}}
+	d := delivery.New(delivery.Options{
+		Sink: to, Letters: &letters{}, Limits: delivery.DefaultLimits(), Backoff: delivery.DefaultBackoff(), Metrics: m, Log: logging.Discard(), Source: "log",
+	})
+	b := d.NewBatch()
+	b.Add(make1("a"))
+	if err := d.Deliver(ctx, b); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	if lag, ok := metricstest.Gather(t, m.Registry())[`k8s_audit_enabler_bridge_lag_seconds{source="log"}`]; !ok || lag != 0 {
+		t.Errorf("lag %v (there: %v), want none", lag, ok)
 	}
 }

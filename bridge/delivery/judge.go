@@ -21,8 +21,8 @@ const (
 	blamed
 )
 
-// judge tells the request's fault from the sink's. Statuses that speak of the address, of credentials or of the method are about
-// every request alike: somebody has to put them right, and no event may be lost until then.
+// judge tells the request's fault from the sink's. Statuses that speak of the address, of credentials, of the method or of headers are
+// about every request alike: somebody has to put them right, and no event may be lost until then.
 func judge(err error) verdict {
 	if err == nil {
 		return taken
@@ -33,8 +33,10 @@ func judge(err error) verdict {
 	}
 	switch refusal.Status {
 	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed,
-		http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusConflict, http.StatusGone, http.StatusMisdirectedRequest,
-		http.StatusLocked, http.StatusTooEarly, http.StatusUpgradeRequired, http.StatusTooManyRequests:
+		http.StatusNotAcceptable, http.StatusProxyAuthRequired, http.StatusRequestTimeout, http.StatusConflict, http.StatusGone,
+		http.StatusLengthRequired, http.StatusPreconditionFailed, http.StatusUnsupportedMediaType, http.StatusExpectationFailed,
+		http.StatusMisdirectedRequest, http.StatusLocked, http.StatusTooEarly, http.StatusUpgradeRequired, http.StatusPreconditionRequired,
+		http.StatusTooManyRequests, http.StatusRequestHeaderFieldsTooLarge:
 		return again
 	default:
 		return blamed

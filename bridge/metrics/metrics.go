@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"k8s-audit-enabler.io/internal/buildinfo"
 )
 
 // Reasons for what is lost.
@@ -36,13 +38,17 @@ type Metrics struct {
 	CheckpointErrors       prometheus.Counter
 
 	mu          sync.Mutex
-	pending     map[string]time.Time
+	pending     map[string]waiting
 	checkpoints map[string]time.Time
+	ready       func() bool
 }
+
+// waiting are the times of the oldest events that wait, one for each batch that is in flight.
+type waiting map[*time.Time]bool
 
 // New makes the metrics, all of them zero.
 func New() *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), pending: map[string]time.Time{}, checkpoints: map[string]time.Time{}}
+	m := &Metrics{registry: prometheus.NewRegistry(), pending: map[string]waiting{}, checkpoints: map[string]time.Time{}}
 	vec := func(name, help, label string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, []string{label})
 	}
@@ -65,16 +71,45 @@ func New() *Metrics {
 	return m
 }
 
+// Registry holds them, with those of the process.
+func (m *Metrics) Registry() *prometheus.Registry { return m.registry }
+
 // Handler serves them.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// Pending says since when the oldest event of a source waits that the sink has not taken; the zero time for none.
-func (m *Metrics) Pending(source string, since time.Time) {
+// Pending says since when the oldest event of a batch waits that the sink has not taken, until settled is called. Several batches of a
+// source may be in flight.
+func (m *Metrics) Pending(source string, since time.Time) (settled func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pending[source] = since
+	if m.pending[source] == nil {
+		m.pending[source] = waiting{}
+	}
+	m.pending[source][&since] = true
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.pending[source], &since)
+	}
+}
+
+// Forget says that a source is not read any more, here: its ages would grow as if something were wrong with it.
+func (m *Metrics) Forget(source string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.checkpoints, source)
+	if len(m.pending[source]) == 0 {
+		delete(m.pending, source)
+	}
+}
+
+// Ready has it shown whether the bridge carries out its plan, whenever that is asked for.
+func (m *Metrics) Ready(ready func() bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ready = ready
 }
 
 // Checkpoint says that a source's checkpoint holds all that the sink has taken until then.
@@ -84,7 +119,7 @@ func (m *Metrics) Checkpoint(source string, at time.Time) {
 	m.checkpoints[source] = at
 }
 
-// ages are computed when they are asked for: they grow while nothing happens.
+// ages are computed when they are asked for: they grow while nothing happens. So is what the bridge is.
 type ages struct{ m *Metrics }
 
 func lagDesc() *prometheus.Desc {
@@ -95,22 +130,43 @@ func checkpointDesc() *prometheus.Desc {
 	return prometheus.NewDesc(namespace+"_checkpoint_age_seconds", "Time since the checkpoint last held all that the sink had taken.", []string{"source"}, nil)
 }
 
+func buildDesc() *prometheus.Desc {
+	return prometheus.NewDesc(namespace+"_build_info", "1; which bridge this is.", []string{"version"}, nil)
+}
+
+func readyDesc() *prometheus.Desc {
+	return prometheus.NewDesc(namespace+"_ready", "1 where the bridge carries out its plan, or idles because that is the plan.", nil, nil)
+}
+
 func (ages) Describe(to chan<- *prometheus.Desc) {
 	to <- lagDesc()
 	to <- checkpointDesc()
+	to <- buildDesc()
+	to <- readyDesc()
 }
 
 func (a ages) Collect(to chan<- prometheus.Metric) {
 	a.m.mu.Lock()
 	defer a.m.mu.Unlock()
-	for source, since := range a.m.pending {
-		lag := 0.0
-		if !since.IsZero() {
-			lag = max(0, time.Since(since).Seconds())
+	gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
+	}
+	gauge(buildDesc(), 1, buildinfo.Version())
+	if a.m.ready != nil {
+		now := 0.0
+		if a.m.ready() {
+			now = 1
 		}
-		to <- prometheus.MustNewConstMetric(lagDesc(), prometheus.GaugeValue, lag, source)
+		gauge(readyDesc(), now)
+	}
+	for source, batches := range a.m.pending {
+		lag := 0.0
+		for since := range batches {
+			lag = max(lag, time.Since(*since).Seconds())
+		}
+		gauge(lagDesc(), lag, source)
 	}
 	for source, at := range a.m.checkpoints {
-		to <- prometheus.MustNewConstMetric(checkpointDesc(), prometheus.GaugeValue, max(0, time.Since(at).Seconds()), source)
+		gauge(checkpointDesc(), max(0, time.Since(at).Seconds()), source)
 	}
 }

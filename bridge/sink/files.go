@@ -57,7 +57,7 @@ func (f *files) current() (*http.Client, string) {
 	if now := f.now(); now.Sub(f.looked) >= freshness || now.Before(f.looked) {
 		f.looked = now
 		if err := f.refresh(); err != nil {
-			f.config.Warn(err)
+			f.config.Warn("The sink's new credentials cannot be used; those before are kept", err)
 		}
 	}
 	return f.client, f.token

@@ -30,11 +30,13 @@ type Config struct {
 	// ServerName is the name in the sink's certificate, where it is not the URL's host.
 	ServerName         string
 	InsecureSkipVerify bool
+	// Gzip true compresses requests, unless the sink does not understand that.
+	Gzip bool
 	// Timeout bounds one request; zero means 30 seconds.
 	Timeout   time.Duration
 	UserAgent string
-	// Warn is told when files that changed cannot be used, and those before are kept.
-	Warn func(error)
+	// Warn is told when files that changed cannot be used, and those before are kept, and when the sink does not understand gzip.
+	Warn func(message string, err error)
 }
 
 const (
@@ -58,6 +60,7 @@ func (r *Refusal) Error() string {
 type Sink struct {
 	config Config
 	files  *files
+	packer packer
 }
 
 // New checks the configuration and reads its files.
@@ -75,7 +78,7 @@ func New(c Config) (*Sink, error) {
 		c.Timeout = defaultTimeout
 	}
 	if c.Warn == nil {
-		c.Warn = func(error) {}
+		c.Warn = func(string, error) {}
 	}
 	f, err := openFiles(c)
 	if err != nil {
@@ -95,6 +98,14 @@ func (s *Sink) Host() string {
 
 // Post sends one EventList. An error is a *[Refusal], or says that no answer came.
 func (s *Sink) Post(ctx context.Context, body []byte) error {
+	if s.config.Gzip && !s.packer.plain.Load() {
+		return s.postPacked(ctx, body)
+	}
+	return s.post(ctx, body, "")
+}
+
+// post sends bytes in an encoding, which may be none.
+func (s *Sink) post(ctx context.Context, body []byte, encoding string) error {
 	client, token := s.files.current()
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
 	// The caller uses the bytes again: a sink may answer before it has read all of them.
@@ -109,6 +120,9 @@ func (s *Sink) Post(ctx context.Context, body []byte) error {
 	req.GetBody = func() (io.ReadCloser, error) { return newLent(body, &reading), nil }
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", s.config.UserAgent)
+	if encoding != "" {
+		req.Header.Set("Content-Encoding", encoding)
+	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -190,7 +190,7 @@ func TestCredentialsAreReadAgainWhenTheirFilesChange(t *testing.T) {
 	var warned error
 	config := sink.Config{
 		URL: server.URL, CAFile: put("ca.crt", other.pem), CertFile: put("tls.crt", clientCert), KeyFile: put("tls.key", clientKey),
-		TokenFile: put("token", []byte("one\n")), Warn: func(err error) { warned = err },
+		TokenFile: put("token", []byte("one\n")), Warn: func(_ string, err error) { warned = err },
 	}
 	s := open(t, config)
 	if err := s.Post(t.Context(), nil); err == nil {

@@ -1,5 +1,5 @@
 // Command coordinator recognises the cluster, plans its control-plane nodes, and lets one of them change at a time.
-// As `coordinator uninstall` it has all of them reverted, and waits for it.
+// As `coordinator uninstall` it has all of them reverted, and waits for it; as `coordinator check` it waits until they are as configured.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"k8s-audit-enabler.io/coordinator"
+	"k8s-audit-enabler.io/coordinator/check"
 	"k8s-audit-enabler.io/coordinator/uninstall"
 	"k8s-audit-enabler.io/internal/buildinfo"
 	"k8s-audit-enabler.io/internal/logging"
@@ -30,8 +31,13 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	do, args := run, os.Args[1:]
-	if len(args) > 0 && args[0] == "uninstall" {
-		do, args = runUninstall, args[1:]
+	if len(args) > 0 {
+		switch args[0] {
+		case "uninstall":
+			do, args = runUninstall, args[1:]
+		case "check":
+			do, args = runCheck, args[1:]
+		}
 	}
 	err := do(ctx, args)
 	stop()
@@ -70,23 +76,48 @@ func run(ctx context.Context, args []string) error {
 // runUninstall prints for the one who waits for Helm, not for a collector of logs.
 func runUninstall(ctx context.Context, args []string) error {
 	var o uninstall.Options
-	o.BindFlags(flag.CommandLine)
-	if err := parse(args); err != nil {
+	client, err := prepare("uninstall", &o, args)
+	if err != nil {
 		return err
 	}
-	if err := o.Validate(); err != nil {
+	return uninstall.Run(ctx, o, client.ConfigMaps(o.Namespace), os.Stdout)
+}
+
+// runCheck prints for the one who has typed `helm test`.
+func runCheck(ctx context.Context, args []string) error {
+	var o check.Options
+	client, err := prepare("check", &o, args)
+	if err != nil {
 		return err
+	}
+	return check.Run(ctx, o, client.ConfigMaps(o.Namespace), os.Stdout)
+}
+
+// options are those of a command that is not the coordinator itself.
+type options interface {
+	BindFlags(fs *flag.FlagSet)
+	Validate() error
+}
+
+// prepare reads a command's flags and makes its client, which has no cache: what it is for reads two objects.
+func prepare(name string, o options, args []string) (typedcorev1.CoreV1Interface, error) {
+	o.BindFlags(flag.CommandLine)
+	if err := parse(args); err != nil {
+		return nil, err
+	}
+	if err := o.Validate(); err != nil {
+		return nil, err
 	}
 	config, err := ctrl.GetConfig()
 	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
+		return nil, fmt.Errorf("find the API server: %w", err)
 	}
-	config.UserAgent = buildinfo.UserAgent("uninstall")
+	config.UserAgent = buildinfo.UserAgent(name)
 	client, err := typedcorev1.NewForConfig(config)
 	if err != nil {
-		return fmt.Errorf("make client: %w", err)
+		return nil, fmt.Errorf("make client: %w", err)
 	}
-	return uninstall.Run(ctx, o, client.ConfigMaps(o.Namespace), os.Stdout)
+	return client, nil
 }
 
 func parse(args []string) error {
@@ -94,7 +125,7 @@ func parse(args []string) error {
 		return err //nolint:wrapcheck // the flag package has said it
 	}
 	if flag.NArg() > 0 {
-		return fmt.Errorf("argument %q is not known; there is one command, uninstall, and flags: see --help", flag.Arg(0))
+		return fmt.Errorf("argument %q is not known; there are the commands uninstall and check, and flags: see --help", flag.Arg(0))
 	}
 	return nil
 }

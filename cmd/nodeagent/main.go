@@ -3,11 +3,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	_ "golang.org/x/crypto/x509roots/fallback" // the image has no CA roots of its own
@@ -19,10 +21,12 @@ import (
 
 const usage = `Usage: nodeagent [run] [flags]
        nodeagent watchdog [--host-root=/] [--armed-as=NAME]
+       nodeagent find --audit-id=ID [--host-root=/host] [--wait=5s]
        nodeagent version
 
 Carries out the plan of one control-plane node and reports in its status. As a watchdog, which the host runs by itself
-while a change is open, it takes back a change that no agent has completed.
+while a change is open, it takes back a change that no agent has completed. find looks for an event in the node's audit
+log, and exits with 3 where it is not there, with 4 where there is no log.
 `
 
 func main() {
@@ -44,6 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	var options nodeagent.Options
 	var watch nodeagent.WatchOptions
+	var find nodeagent.FindOptions
 	var logs logging.Options
 	flags := flag.NewFlagSet("nodeagent", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -51,18 +56,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		_, _ = fmt.Fprint(stderr, usage)
 		flags.PrintDefaults()
 	}
-	if command == "watchdog" {
+	switch command {
+	case "watchdog":
 		watch.BindFlags(flags)
-	} else {
+	case "find":
+		find.BindFlags(flags)
+	default:
 		options.BindFlags(flags)
 	}
 	logs.BindFlags(flags)
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	if command != "run" && command != "watchdog" || flags.NArg() > 0 {
+	if !slices.Contains([]string{"run", "watchdog", "find"}, command) || flags.NArg() > 0 {
 		_, _ = fmt.Fprint(stderr, usage)
 		return 2
+	}
+	if command == "find" {
+		return found(nodeagent.Find(ctx, find, stdout), stderr)
 	}
 	log, err := logging.New(stderr, logs)
 	if err != nil {
@@ -78,4 +89,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return 1
 	}
 	return 0
+}
+
+// found is a search's exit code.
+func found(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	_, _ = fmt.Fprintln(stderr, err)
+	switch {
+	case errors.Is(err, nodeagent.ErrNoEvent):
+		return 3
+	case errors.Is(err, nodeagent.ErrNoLog):
+		return 4
+	}
+	return 1
 }

@@ -19,15 +19,17 @@ const (
 	Gardener   = "gardener"
 	SelfHosted = "self-hosted"
 
-	RKE2       = "rke2"
-	K3s        = "k3s"
-	MicroK8s   = "microk8s"
-	K0s        = "k0s"
-	Kops       = "kops"
-	RKE        = "rke"
-	OpenShift4 = "openshift-4"
-	OpenShift3 = "openshift-3"
-	Minishift  = "minishift"
+	RKE2     = "rke2"
+	K3s      = "k3s"
+	MicroK8s = "microk8s"
+	// CanonicalKubernetes is the snap k8s, which is not MicroK8s.
+	CanonicalKubernetes = "canonical-kubernetes"
+	K0s                 = "k0s"
+	Kops                = "kops"
+	RKE                 = "rke"
+	OpenShift4          = "openshift-4"
+	OpenShift3          = "openshift-3"
+	Minishift           = "minishift"
 
 	IKS = "iks"
 	GKE = "gke"
@@ -50,7 +52,7 @@ type Distribution struct {
 
 // Known are all names that an override may have.
 func Known() []string {
-	names := []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Talos, Deckhouse, Gardener, SelfHosted, RKE2, K3s, MicroK8s, K0s, Kops, RKE, OpenShift4, OpenShift3, Minishift, IKS, GKE, EKS, AKS}
+	names := []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Talos, Deckhouse, Gardener, SelfHosted, RKE2, K3s, MicroK8s, CanonicalKubernetes, K0s, Kops, RKE, OpenShift4, OpenShift3, Minishift, IKS, GKE, EKS, AKS}
 	slices.Sort(names)
 	return names
 }

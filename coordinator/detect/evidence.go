@@ -67,6 +67,8 @@ type Node struct {
 	Annotations    map[string]string
 	// Ready is what the node's kubelet says of itself.
 	Ready bool
+	// Only: it is Minishift's one node, which has its apiserver whatever its labels say.
+	Only bool
 	// Silent: the control plane has not heard from the node's kubelet, so what is known of its pods is old.
 	Silent bool
 }
@@ -87,7 +89,24 @@ type Apiserver struct {
 // With is the evidence together with the control plane's nodes and pods.
 func (e Evidence) With(nodes []Node, apiservers []Apiserver, etcd []EtcdMember) Evidence {
 	e.Nodes, e.Apiservers, e.Etcd = nodes, apiservers, etcd
+	if only, is := e.minishift(); is {
+		if len(nodes) == 1 && nodes[0].Name == only.Name { // watched, since it has a label
+			only = nodes[0]
+		}
+		only.Only = true
+		e.Nodes = []Node{only}
+	}
 	return e
+}
+
+// minishift is the one node of Minishift, which gives it no role: the sample would show a second one.
+func (e Evidence) minishift() (Node, bool) {
+	_, three := e.group("apps.openshift.io")
+	_, four := e.group("config.openshift.io")
+	if !three || four || len(e.Workers) != 1 || e.Workers[0].Name != "localhost" {
+		return Node{}, false
+	}
+	return e.Workers[0], !slices.ContainsFunc(e.Nodes, func(n Node) bool { return n.Name != "localhost" })
 }
 
 // seen are the control plane's nodes and the sample.
@@ -110,10 +129,13 @@ func FromNode(n *corev1.Node) Node {
 	}
 }
 
-// HasRole reports whether the node has a control-plane role, under either name that kubeadm has used or under that of MicroK8s, with
-// any value.
+// HasRole reports whether the node has a control-plane role, under either name that kubeadm has used or under those of MicroK8s and RKE,
+// with any value; or is the only one of a cluster without roles.
 func (n Node) HasRole() bool {
-	for _, role := range []string{LabelControlPlane, LabelMaster, LabelMicroK8s} {
+	if n.Only {
+		return true
+	}
+	for _, role := range []string{LabelControlPlane, LabelMaster, LabelMicroK8s, LabelRKE} {
 		if _, has := n.Labels[role]; has {
 			return true
 		}
@@ -121,14 +143,19 @@ func (n Node) HasRole() bool {
 	return false
 }
 
-// Embeds reports whether the node is one of k3s, k0s or MicroK8s, whose apiserver is part of another process, or its child, and shows no pod.
+// Embeds reports whether the node is one of k3s, k0s, MicroK8s, Canonical Kubernetes or RKE, whose apiserver a service starts, in itself or
+// as its child, or is a container of no kubelet's, and which show no pod; or of OpenShift 4, whose pods are its operator's and in a namespace
+// of theirs.
 func (n Node) Embeds() bool {
 	for _, version := range []string{"+k3s", "+k0s"} {
 		if strings.Contains(n.KubeletVersion, version) {
 			return true
 		}
 	}
-	return labelled("node.k0sproject.io/role")(n) || labelled("microk8s.io/cluster")(n) || annotated("k3s.io/")(n) && !annotated("rke2.io/")(n)
+	if _, role := n.Labels[LabelRKE]; role && annotated("rke.cattle.io/")(n) && !annotated("rke2.io/")(n) {
+		return true
+	}
+	return annotated("machineconfiguration.openshift.io/")(n) || labelled("node.k0sproject.io/role")(n) || labelled("microk8s.io/cluster")(n) || labelled("k8sd.io/role")(n) || annotated("k3s.io/")(n) && !annotated("rke2.io/")(n)
 }
 
 // IsOurs reports whether the node carries the label that brings the node agent there.
@@ -137,11 +164,12 @@ func (n Node) IsOurs() bool {
 	return ours
 }
 
-// Role labels of control-plane nodes: kubeadm set master to 1.23, both in 1.20–1.23, control-plane since. MicroK8s has its own.
+// Role labels of control-plane nodes: kubeadm set master to 1.23, both in 1.20–1.23, control-plane since. MicroK8s and RKE have their own.
 const (
 	LabelControlPlane = "node-role.kubernetes.io/control-plane"
 	LabelMaster       = "node-role.kubernetes.io/master"
 	LabelMicroK8s     = "node.kubernetes.io/microk8s-controlplane"
+	LabelRKE          = "node-role.kubernetes.io/controlplane"
 )
 
 // readiness is the status of a node's Ready condition, empty where there is none.

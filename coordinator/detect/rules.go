@@ -54,6 +54,9 @@ func selfManaged() []rule {
 		{MicroK8s, func(e Evidence) (string, bool) {
 			return e.node("has the label microk8s.io/cluster", labelled("microk8s.io/cluster"))
 		}},
+		{CanonicalKubernetes, func(e Evidence) (string, bool) {
+			return e.node("has the label k8sd.io/role", labelled("k8sd.io/role"))
+		}},
 		{K0s, func(e Evidence) (string, bool) {
 			if s, ok := e.version("+k0s"); ok {
 				return s, true
@@ -68,7 +71,9 @@ func selfManaged() []rule {
 		}},
 		{OpenShift4, func(e Evidence) (string, bool) { return e.group("config.openshift.io") }},
 		{Minishift, func(e Evidence) (string, bool) {
-			if s, ok := e.group("apps.openshift.io"); ok && len(e.seen()) == 1 && e.seen()[0].Name == "localhost" {
+			s, ok := e.group("apps.openshift.io")
+			other := func(n Node) bool { return n.Name != "localhost" }
+			if all := e.seen(); ok && len(all) > 0 && !slices.ContainsFunc(all, other) { // with a role it is seen twice
 				return s + ", and its only node is called localhost", true
 			}
 			return "", false

@@ -78,6 +78,7 @@ func TestRecognise(t *testing.T) {
 		"k3s by its version":                                   {evidence: evidence(served("v1.30.2+k3s1")), want: K3s},
 		"k3s by a kubelet's version":                           {evidence: evidence(func(e *Evidence) { e.Nodes[0].KubeletVersion = "v1.30.2+k3s1" }), want: K3s, reason: "kubelet"},
 		"MicroK8s by its label":                                {evidence: evidence(label("microk8s.io/cluster")), want: MicroK8s},
+		"Canonical Kubernetes by its label":                    {evidence: evidence(label("k8sd.io/role")), want: CanonicalKubernetes},
 		"k0s by its version":                                   {evidence: evidence(served("v1.30.2+k0s")), want: K0s},
 		"k0s by its label":                                     {evidence: evidence(label("node.k0sproject.io/role")), want: K0s},
 		"kops by its labels":                                   {evidence: evidence(label("kops.k8s.io/instancegroup")), want: Kops},
@@ -85,6 +86,8 @@ func TestRecognise(t *testing.T) {
 		"OpenShift 4 by its configuration":                     {evidence: evidence(group("config.openshift.io"), group("apps.openshift.io")), want: OpenShift4},
 		"OpenShift 3 serves only the older groups":             {evidence: evidence(group("apps.openshift.io"), served("v1.11.0+d4cacc0")), want: OpenShift3},
 		"Minishift is OpenShift 3 on localhost":                {evidence: evidence(group("apps.openshift.io"), func(e *Evidence) { e.Nodes[0].Name = "localhost" }), want: Minishift},
+		"Minishift's node with a role is seen twice":           {evidence: evidence(group("apps.openshift.io"), func(e *Evidence) { e.Nodes[0].Name = "localhost"; e.Workers = e.Nodes }), want: Minishift},
+		"OpenShift 3 with another node than localhost":         {evidence: evidence(group("apps.openshift.io"), onWorker("x"), func(e *Evidence) { e.Nodes[0].Name = "localhost" }), want: OpenShift3},
 		"IKS by its version":                                   {evidence: evidence(hidden, served("v1.30.2+IKS")), want: IKS, reason: "no kube-apiserver pod"},
 		"IKS by a provider ID":                                 {evidence: evidence(provider("ibm://x"), hidden), want: IKS},
 		"GKE by its version":                                   {evidence: evidence(hidden, served("v1.30.2-gke.1587003")), want: GKE},
@@ -173,8 +176,17 @@ func TestControlPlane(t *testing.T) {
 		"k3s and k0s show none": {
 			[]Node{{Name: "a", Labels: map[string]string{LabelControlPlane: "true"}, KubeletVersion: "v1.30.2+k3s1"}, {Name: "b", Labels: map[string]string{LabelControlPlane: "true", "node.k0sproject.io/role": "control-plane"}}}, nil, "a b", "", "",
 		},
-		"MicroK8s' role, whose apiserver shows no pod":         {[]Node{microK8s(role("a", LabelMicroK8s, "microk8s-controlplane"))}, nil, "a", "", ""},
-		"a worker of MicroK8s":                                 {[]Node{microK8s(Node{Name: "a"})}, nil, "", "", ""},
+		"MicroK8s' role, whose apiserver shows no pod": {[]Node{microK8s(role("a", LabelMicroK8s, "microk8s-controlplane"))}, nil, "a", "", ""},
+		"Canonical Kubernetes' control plane shows no pod either": {[]Node{
+			{Name: "a", Labels: map[string]string{LabelControlPlane: "", "k8sd.io/role": "control-plane"}}, {Name: "b", Labels: map[string]string{"k8sd.io/role": "worker"}},
+		}, nil, "a", "", ""},
+		"a worker of MicroK8s": {[]Node{microK8s(Node{Name: "a"})}, nil, "", "", ""},
+		"RKE's role, whose apiserver shows no pod": {
+			[]Node{{Name: "a", Labels: map[string]string{LabelRKE: "true"}, Annotations: map[string]string{"rke.cattle.io/internal-ip": "192.0.2.11"}}}, nil, "a", "", "",
+		},
+		"the same role on RKE2 needs a pod": {
+			[]Node{{Name: "a", Labels: map[string]string{LabelRKE: "true"}, Annotations: map[string]string{"rke.cattle.io/x": "", "rke2.io/node-args": ""}}}, nil, "", "", "",
+		},
 		"a worker of k3s is none":                              {[]Node{{Name: "a", KubeletVersion: "v1.30.2+k3s1"}}, nil, "", "", ""},
 		"an apiserver without a role is a stranger":            {nil, []Apiserver{pod("a")}, "", "", "kube-apiserver-a"},
 		"ours stays while its apiserver is away":               {[]Node{ours(role("a", LabelControlPlane, ""))}, nil, "a", "", ""},

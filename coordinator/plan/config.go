@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s-audit-enabler.io/coordinator/auditsink"
 	"k8s-audit-enabler.io/coordinator/detect"
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
@@ -118,6 +119,9 @@ func problemIn(c *wire.Config) string {
 	}
 	if problem := problemWithBridge(c.Bridge); problem != "" {
 		return problem
+	}
+	if err := auditsink.Check(c.Dynamic.AuditSink); err != nil {
+		return fmt.Sprintf("dynamic.auditSink: %v", err)
 	}
 	return problemWithSink(c.Sink)
 }

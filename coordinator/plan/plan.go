@@ -3,6 +3,8 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
@@ -26,6 +28,8 @@ type Input struct {
 	Strategy     wire.Strategy
 	// SinkURL is the resolved address.
 	SinkURL string
+	// EventsTo is where an AuditSink has apiservers post, of those that have the dynamic backend.
+	EventsTo string
 	// Namespace is the release's.
 	Namespace string
 	// Versions are the apiservers' versions where they are not to be seen on the member, by node name.
@@ -76,6 +80,9 @@ func (in Input) plan(n detect.Node, v *version.Version, desired wire.Desired) (*
 		Handover:          in.Config.Rollout.Handover,
 		Drain:             in.Config.Rollout.Drain,
 	}
+	if desired.Backend == wire.BackendDynamic {
+		p.EventsTo = in.EventsTo
+	}
 	revision, err := p.ComputeRevision()
 	if err != nil {
 		return nil, err
@@ -103,20 +110,28 @@ func (in Input) desired(v *version.Version) (wire.Desired, *Refusal) {
 	if !in.Config.Enabled {
 		return wire.Desired{}, nil
 	}
+	if in.Strategy == wire.StrategyFile { // all else is the operator's, of every version the same
+		webhook, refusal := in.webhook(v)
+		return wire.Desired{Enabled: true, Webhook: webhook}, refusal
+	}
 	policy, refusal := in.policy(v)
 	if refusal != nil {
 		return wire.Desired{}, refusal
 	}
-	flags, refusal := in.flags(v)
+	backend, _ := Backend(in.Distribution, in.Config.Backend, v)
+	flags, refusal := in.flags(v, backend)
 	if refusal != nil {
 		return wire.Desired{}, refusal
 	}
-	webhook, refusal := in.webhook(v)
-	if refusal != nil {
-		return wire.Desired{}, refusal
+	var webhook wire.Webhook
+	if backend != wire.BackendDynamic {
+		if webhook, refusal = in.webhook(v); refusal != nil {
+			return wire.Desired{}, refusal
+		}
 	}
 	return wire.Desired{
 		Enabled:  true,
+		Backend:  backend,
 		Policy:   policy.text,
 		Webhook:  webhook,
 		Flags:    flags,
@@ -125,7 +140,11 @@ func (in Input) desired(v *version.Version) (wire.Desired, *Refusal) {
 	}, nil
 }
 
-func (in Input) flags(v *version.Version) ([]wire.Flag, *Refusal) {
+// dynamicEventSize is the largest event that an AuditSink's receiver is sent whole. Without any bound, a batch of 400 answers to lists
+// may be larger than what it takes.
+const dynamicEventSize = 1 << 20
+
+func (in Input) flags(v *version.Version, backend wire.Backend) ([]wire.Flag, *Refusal) {
 	w := in.Config.Webhook
 	settings := auditflag.Settings{
 		LogMaxBackup:    in.Config.Log.MaxBackup,
@@ -140,16 +159,35 @@ func (in Input) flags(v *version.Version) ([]wire.Flag, *Refusal) {
 	if w.Truncate != nil {
 		settings.Truncate = &auditflag.Truncate{MaxEventSize: w.Truncate.MaxEventSize, MaxBatchSize: w.Truncate.MaxBatchSize}
 	}
+	if settings.Dynamic = backend == wire.BackendDynamic; settings.Dynamic && settings.Truncate == nil {
+		settings.Truncate = &auditflag.Truncate{MaxEventSize: dynamicEventSize}
+	}
 	desired, err := auditflag.Desired(settings, v)
 	if err != nil {
 		return nil, &Refusal{Reason: reason.ConfigInvalid, Message: fmt.Sprintf("the settings for kube-apiserver %s cannot be used: %v", v, err)}
 	}
 	flags := make([]wire.Flag, 0, len(desired))
 	for _, f := range desired {
-		flags = append(flags, wire.Flag{Name: f.Name, Value: f.Value})
+		if f.Name != auditflag.Dynamic { // the agent's to set, with what it needs
+			flags = append(flags, wire.Flag{Name: f.Name, Value: f.Value})
+		}
 	}
 	return flags, nil
 }
+
+// WebhookFlags are those of the webhook alone, for who is told the path of its file besides.
+func WebhookFlags(c *wire.Config, kubernetesVersion string) ([]wire.Flag, *Refusal) {
+	v, err := version.ParseGeneric(kubernetesVersion)
+	if err != nil {
+		return nil, &Refusal{Reason: reason.ConfigInvalid, Message: fmt.Sprintf("tell the flags of kube-apiserver %q: %v", kubernetesVersion, err)}
+	}
+	flags, refusal := Input{Config: c}.flags(v, "")
+	flags = slices.DeleteFunc(flags, func(f wire.Flag) bool { return !strings.HasPrefix(f.Name, webhookFlags) })
+	return flags, refusal
+}
+
+// webhookFlags is what the names of the webhook's flags begin with.
+const webhookFlags = "audit-webhook-"
 
 func (in Input) webhook(v *version.Version) (wire.Webhook, *Refusal) {
 	tls := in.Config.Sink.TLS

@@ -209,7 +209,8 @@ func TestStrategy(t *testing.T) {
 	const pod, dropIn = wire.StrategyStaticPod, wire.StrategyDropIn
 	supported := map[string]wire.Strategy{
 		detect.Kubeadm: pod, detect.Kind: pod, detect.Kubespray: pod, detect.ClusterAPI: pod, detect.Minikube: pod, detect.Kops: pod,
-		detect.RKE2: dropIn, detect.K3s: dropIn, detect.K0s: wire.StrategyConfigFile, detect.OpenShift3: wire.StrategyConfigFile, detect.Minishift: wire.StrategyConfigFile, detect.MicroK8s: wire.StrategyArgsFile,
+		detect.RKE2: dropIn, detect.K3s: dropIn, detect.K0s: wire.StrategyConfigFile, detect.CanonicalKubernetes: wire.StrategyConfigFile, detect.OpenShift3: wire.StrategyConfigFile, detect.Minishift: wire.StrategyConfigFile, detect.MicroK8s: wire.StrategyArgsFile,
+		detect.RKE: wire.StrategyContainer,
 	}
 	for _, name := range detect.Known() {
 		for _, backend := range []string{BackendAuto, BackendWebhook, BackendDynamic, BackendForward} {
@@ -228,6 +229,14 @@ func TestStrategy(t *testing.T) {
 			}
 		}
 	}
+	for version, want := range map[string]wire.Strategy{"v1.18.3": "", "v1.19.0+7070803": wire.StrategyFile, "v1.27.6": wire.StrategyFile, "": ""} {
+		for _, backend := range []string{BackendAuto, BackendWebhook, BackendDynamic} {
+			strategy, _, refusal := Strategy(detect.Distribution{Name: detect.OpenShift4, KubernetesVersion: version}, backend)
+			if only := backend == BackendWebhook; only && strategy != want || !only && strategy != "" || (refusal == nil) != (strategy != "") {
+				t.Errorf("OpenShift 4 %q with %s: %q, %v", version, backend, strategy, refusal)
+			}
+		}
+	}
 	for version, want := range map[string]string{"v1.20.15+k3s1": reason.DistributionUnsupported, "v1.21.0+k3s1": "", "": ""} {
 		_, _, refusal := Strategy(detect.Distribution{Name: detect.K3s, KubernetesVersion: version}, BackendAuto)
 		if got := reasonOf(refusal); got != want {
@@ -238,6 +247,12 @@ func TestStrategy(t *testing.T) {
 		_, _, refusal := Strategy(detect.Distribution{Name: detect.MicroK8s, KubernetesVersion: version}, BackendAuto)
 		if got := reasonOf(refusal); got != want {
 			t.Errorf("MicroK8s %q: %q, want %q", version, got, want)
+		}
+	}
+	for version, want := range map[string]string{"v1.12.10-rancher1": reason.DistributionUnsupported, "v1.13.5": "", "": ""} {
+		_, _, refusal := Strategy(detect.Distribution{Name: detect.RKE, KubernetesVersion: version}, BackendAuto)
+		if got := reasonOf(refusal); got != want {
+			t.Errorf("RKE %q: %q, want %q", version, got, want)
 		}
 	}
 	if _, _, refusal := Strategy(detect.Distribution{Reason: "nothing fits"}, BackendAuto); refusal == nil || refusal.Reason != reason.DistributionUnknown {

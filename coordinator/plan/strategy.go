@@ -22,7 +22,16 @@ func Strategy(d detect.Distribution, backend string) (wire.Strategy, string, *Re
 			return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf(
 				"this is %s %s (%s), which reads no config.yaml.d: upgrade it to 1.%d or later, or write the audit flags into its config.yaml yourself", d.Name, v, d.Reason, oldestDropIn)}
 		}
-	case detect.K0s, detect.OpenShift3, detect.Minishift:
+	case detect.K0s, detect.CanonicalKubernetes, detect.OpenShift3, detect.Minishift:
+	case detect.RKE:
+		if v, err := version.ParseGeneric(d.KubernetesVersion); err == nil && v.Major() == 1 && v.Minor() < oldestRKE {
+			return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf(
+				"this is RKE with Kubernetes %s (%s): upgrade it to 1.%d or later, or set services.kube-api in cluster.yml yourself", v, d.Reason, oldestRKE)}
+		}
+	case detect.OpenShift4:
+		if backend != BackendWebhook || !HasProfiles(d.KubernetesVersion) {
+			return "", "", unsupported(d)
+		}
 	case detect.MicroK8s:
 		if v, err := version.ParseGeneric(d.KubernetesVersion); err == nil && v.Major() == 1 && v.Minor() < oldestKubelite {
 			return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf(
@@ -30,17 +39,26 @@ func Strategy(d detect.Distribution, backend string) (wire.Strategy, string, *Re
 				d.Name, v, d.Reason, oldestKubelite)}
 		}
 	default:
-		return "", "", &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf("this is %s (%s): %s", d.Name, d.Reason, advice(d.Name))}
+		return "", "", unsupported(d)
 	}
 	switch backend {
 	case BackendAuto, BackendWebhook:
 		way := WayOf(d)
 		return way, fmt.Sprintf(sentences()[way], d.Name), nil
 	case BackendDynamic:
-		return "", "", &Refusal{Reason: reason.BackendUnsupported, Message: "backend dynamic needs AuditSink objects, which this version does not make; write auto or webhook"}
+		if refusal := refuseDynamic(d); refusal != nil {
+			return "", "", refusal
+		}
+		return wire.StrategyStaticPod, fmt.Sprintf(sentences()[wire.StrategyStaticPod], d.Name), nil
+	case BackendForward:
+		return "", "", &Refusal{Reason: reason.BackendUnsupported, Message: "backend forward needs an audit log that the bridge can read: set bridge.file.paths to those on the control-plane nodes"}
 	default:
 		return "", "", &Refusal{Reason: reason.BackendUnsupported, Message: fmt.Sprintf("backend %s does not exist for %s; write auto or webhook", backend, d.Name)}
 	}
+}
+
+func unsupported(d detect.Distribution) *Refusal {
+	return &Refusal{Reason: reason.DistributionUnsupported, Message: fmt.Sprintf("this is %s (%s): %s", d.Name, d.Reason, advice(d.Name))}
 }
 
 // oldestDropIn is the first minor version of Kubernetes 1.x whose RKE2 and k3s read config.yaml.d and append to lists.
@@ -49,15 +67,22 @@ const oldestDropIn = 21
 // oldestKubelite is the first minor version of Kubernetes 1.x whose MicroK8s has apiserver and kubelet in one service, kubelite.
 const oldestKubelite = 21
 
+// oldestRKE is the first minor version of Kubernetes 1.x whose RKE is supported.
+const oldestRKE = 13
+
 // WayOf is how a distribution's apiservers are configured, or were where nothing is recognised any more.
 func WayOf(d detect.Distribution) wire.Strategy {
 	switch d.Name {
 	case detect.RKE2, detect.K3s:
 		return wire.StrategyDropIn
-	case detect.K0s, detect.OpenShift3, detect.Minishift:
+	case detect.K0s, detect.CanonicalKubernetes, detect.OpenShift3, detect.Minishift:
 		return wire.StrategyConfigFile
 	case detect.MicroK8s:
 		return wire.StrategyArgsFile
+	case detect.RKE:
+		return wire.StrategyContainer
+	case detect.OpenShift4:
+		return wire.StrategyFile
 	}
 	return wire.StrategyStaticPod
 }
@@ -68,6 +93,8 @@ func sentences() map[wire.Strategy]string {
 		wire.StrategyStaticPod:  "%s runs kube-apiserver as a static pod that the kubelet restarts when its manifest changes",
 		wire.StrategyDropIn:     "the service of %s starts kube-apiserver with what its config.yaml.d says",
 		wire.StrategyConfigFile: "%s starts its apiserver with what its configuration file says",
+		wire.StrategyContainer:  "%s runs kube-apiserver as a container of the Docker Engine, which is created anew with other arguments",
+		wire.StrategyFile:       "the operator of %s tells its apiservers of a file, once it lies on all masters",
 		wire.StrategyArgsFile:   "the service of %s starts kube-apiserver with the flags in its args/kube-apiserver",
 	}
 }
@@ -83,10 +110,10 @@ func advice(name string) string {
 		return "the control plane runs in the seed cluster; set the audit policy in the Shoot resource"
 	case detect.SelfHosted:
 		return "the apiserver is an ordinary pod; add the audit flags to the workload that makes it"
-	case detect.RKE:
-		return "the apiserver is a container that rke creates; set services.kube-api in cluster.yml"
 	case detect.OpenShift4:
-		return "its operator owns the apiserver; audit is on by default, forward the log with the cluster logging operator"
+		return "its operator owns the apiserver, and audit is on by default; write backend auto or forward, and the bridge on the masters forwards the log; or webhook, from OpenShift 4.6 on"
+	case detect.EKS:
+		return "the provider runs the control plane out of reach; set bridge.eks.cluster, and the bridge forwards its audit log"
 	default:
 		return "the provider runs the control plane out of reach; use the provider's own audit log"
 	}

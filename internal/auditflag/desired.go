@@ -34,6 +34,9 @@ type Settings struct {
 	LogMaxBackup int
 	LogMaxSizeMB int
 
+	// Dynamic leaves the webhook's flags out and has the apiserver take AuditSinks, which needs [DynamicEntries] too. What follows is
+	// then the apiserver's own, but for Truncate, which is for both.
+	Dynamic bool
 	// Mode is batch, or empty for it. blocking and blocking-strict make every API request wait for the sink and are
 	// refused unless AllowBlocking is set.
 	Mode          string
@@ -97,16 +100,10 @@ func Desired(s Settings, v *version.Version) ([]Flag, error) {
 		flags.add(LogMaxSize, strconv.Itoa(positive(s.LogMaxSizeMB, defaultMaxSizeMB)))
 		flags.text(LogVersion, eventVersion)
 	}
-	flags.text(WebhookConfigFile, s.WebhookConfigFile)
-	flags.add(WebhookBatchWait, positive(s.BatchMaxWait, defaultBatchWait).String())
-	flags.text(WebhookVersion, eventVersion)
-	flags.text(WebhookMode, s.Mode)
-	flags.number(WebhookBatchSize, s.BatchMaxSize)
-	flags.number(WebhookBuffer, s.BatchBufferSize)
-	flags.number(WebhookQPS, s.ThrottleQPS)
-	flags.number(WebhookBurst, s.ThrottleBurst)
-	if s.InitialBackoff > 0 {
-		flags.add(WebhookBackoff, s.InitialBackoff.String())
+	if s.Dynamic {
+		flags.add(Dynamic, "true")
+	} else {
+		flags.webhook(s, eventVersion)
 	}
 	if s.Truncate != nil {
 		flags.add(WebhookTruncate, "true")
@@ -119,6 +116,26 @@ func Desired(s Settings, v *version.Version) ([]Flag, error) {
 		}
 	}
 	return flags, nil
+}
+
+// webhook adds the flags of the static webhook.
+func (l *list) webhook(s Settings, eventVersion string) {
+	l.text(WebhookConfigFile, s.WebhookConfigFile)
+	l.add(WebhookBatchWait, positive(s.BatchMaxWait, defaultBatchWait).String())
+	l.text(WebhookVersion, eventVersion)
+	l.text(WebhookMode, s.Mode)
+	l.number(WebhookBatchSize, s.BatchMaxSize)
+	l.number(WebhookBuffer, s.BatchBufferSize)
+	l.number(WebhookQPS, s.ThrottleQPS)
+	l.number(WebhookBurst, s.ThrottleBurst)
+	if s.InitialBackoff > 0 {
+		l.add(WebhookBackoff, s.InitialBackoff.String())
+	}
+}
+
+// DynamicEntries are the keys, in flags that hold a map, without which [Dynamic] stops an apiserver or means nothing.
+func DynamicEntries() []Flag {
+	return []Flag{{FeatureGates, "DynamicAuditing=true"}, {RuntimeConfig, "auditregistration.k8s.io/v1alpha1=true"}}
 }
 
 // eventVersion is the value for both version flags, empty where the apiserver's default is what is wanted.

@@ -69,6 +69,11 @@ func TestDesired(t *testing.T) {
 				"--audit-webhook-truncate-max-event-size=262144", "--audit-webhook-truncate-max-batch-size=1048576",
 			},
 		},
+		"with an AuditSink, the webhook's flags are left out": {paths(auditflag.Settings{Dynamic: true, ThrottleQPS: 20}), 17, append(mission[:4:4], "--audit-dynamic-configuration=true")},
+		"what an AuditSink shares with the webhook stays": {
+			paths(auditflag.Settings{Dynamic: true, Truncate: &auditflag.Truncate{MaxEventSize: 262144}}), 13,
+			append(mission[:4:4], "--audit-dynamic-configuration=true", "--audit-webhook-truncate-enabled=true", "--audit-webhook-truncate-max-event-size=262144"),
+		},
 		"blocking, if somebody insists": {paths(auditflag.Settings{Mode: "blocking", AllowBlocking: true}), 34, append(slices.Clone(mission), "--audit-webhook-mode=blocking")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,6 +109,8 @@ func TestDesiredRefuses(t *testing.T) {
 		"v1 events from 1.11":            {auditflag.Settings{EventVersion: "audit.k8s.io/v1"}, 11, auditflag.WebhookVersion, "v1beta1 only"},
 		"v1beta1 events from 1.24":       {auditflag.Settings{EventVersion: "audit.k8s.io/v1beta1"}, 24, auditflag.WebhookVersion, "v1 only"},
 		"events of another version":      {auditflag.Settings{EventVersion: "v2"}, 24, auditflag.WebhookVersion, "is not"},
+		"AuditSinks before 1.13":         {auditflag.Settings{Dynamic: true}, 12, auditflag.Dynamic, "does not have"},
+		"AuditSinks from 1.19":           {auditflag.Settings{Dynamic: true}, 19, auditflag.Dynamic, "does not have"},
 		"a negative wait":                {auditflag.Settings{BatchMaxWait: -1}, 34, auditflag.WebhookBatchWait, "negative"},
 		"a negative number of backups":   {auditflag.Settings{LogMaxBackup: -1}, 34, auditflag.LogMaxBackup, "negative"},
 		"a negative event size":          {auditflag.Settings{Truncate: &auditflag.Truncate{MaxEventSize: -1}}, 34, auditflag.WebhookMaxEvent, "negative"},

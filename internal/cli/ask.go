@@ -67,6 +67,7 @@ func newRevertCommand(flags *genericclioptions.ConfigFlags, streams genericioopt
   kubectl audit-enabler wait --for=reverted cp2
   # and back
   kubectl audit-enabler enable cp2`,
+		ValidArgsFunction: completeNodes(flags),
 	}, func(ctx context.Context, a *asker, nodes []string) error { return a.revert(ctx, nodes, all) })
 	cmd.Flags().BoolVar(&all, "all", false, "all nodes, as with enabled: false in the values")
 	return cmd
@@ -75,8 +76,9 @@ func newRevertCommand(flags *genericclioptions.ConfigFlags, streams genericioopt
 func newEnableCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
 	var all bool
 	cmd := newAskCommand(flags, streams, &cobra.Command{
-		Use:   "enable (NODE... | --all)",
-		Short: "Take back what revert or an uninstall asked for",
+		Use:               "enable (NODE... | --all)",
+		Short:             "Take back what revert or an uninstall asked for",
+		ValidArgsFunction: completeNodes(flags),
 	}, func(ctx context.Context, a *asker, nodes []string) error { return a.enable(ctx, nodes, all) })
 	cmd.Flags().BoolVar(&all, "all", false, "all nodes; takes back an uninstall too, and replaces a request that cannot be understood")
 	return cmd

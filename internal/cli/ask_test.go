@@ -15,6 +15,7 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/request"
+	"k8s-audit-enabler.io/internal/status"
 	"k8s-audit-enabler.io/internal/wire"
 )
 
@@ -135,18 +136,18 @@ func TestWaiting(t *testing.T) {
 		nodes   []string
 		said    []metav1.Condition
 		pending bool
-		want    Outcome
+		want    status.Outcome
 	}{
-		"ready":                               {forReady, nil, said(reason.Complete, yes, no), false, IsReady},
-		"ready, as before the request":        {forReady, nil, said(reason.Complete, yes, no), true, NotYet},
-		"audited is not reverted":             {forReverted, nil, said(reason.Complete, yes, no), false, NotYet},
-		"all reverted":                        {forReverted, nil, said(reason.Disabled, yes, no), false, IsReady},
-		"all reverted, before the request":    {forReverted, nil, said(reason.Disabled, yes, no), true, NotYet},
-		"a node reverted":                     {forReverted, []string{"cp1"}, said(reason.Settling, no, no), false, IsReady},
-		"a node not reverted":                 {forReverted, []string{"cp1", "cp2"}, said(reason.NodeChanging, no, no), false, NotYet},
-		"a node reverted before the request":  {forReverted, []string{"cp1"}, said(reason.Complete, yes, no), true, NotYet},
-		"stalled":                             {forReverted, []string{"cp2"}, said(reason.NodeFailed, no, yes), false, IsStalled},
-		"stalled elsewhere, the node is done": {forReverted, []string{"cp1"}, said(reason.NodeFailed, no, yes), false, IsReady},
+		"ready":                               {forReady, nil, said(reason.Complete, yes, no), false, status.IsReady},
+		"ready, as before the request":        {forReady, nil, said(reason.Complete, yes, no), true, status.NotYet},
+		"audited is not reverted":             {forReverted, nil, said(reason.Complete, yes, no), false, status.NotYet},
+		"all reverted":                        {forReverted, nil, said(reason.Disabled, yes, no), false, status.IsReady},
+		"all reverted, before the request":    {forReverted, nil, said(reason.Disabled, yes, no), true, status.NotYet},
+		"a node reverted":                     {forReverted, []string{"cp1"}, said(reason.Settling, no, no), false, status.IsReady},
+		"a node not reverted":                 {forReverted, []string{"cp1", "cp2"}, said(reason.NodeChanging, no, no), false, status.NotYet},
+		"a node reverted before the request":  {forReverted, []string{"cp1"}, said(reason.Complete, yes, no), true, status.NotYet},
+		"stalled":                             {forReverted, []string{"cp2"}, said(reason.NodeFailed, no, yes), false, status.IsStalled},
+		"stalled elsewhere, the node is done": {forReverted, []string{"cp1"}, said(reason.NodeFailed, no, yes), false, status.IsReady},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -155,7 +156,7 @@ func TestWaiting(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := reached(&Report{Cluster: wire.ClusterStatus{Nodes: nodes, Conditions: tt.said}, pending: tt.pending})
+			got := reached(&status.Report{Cluster: wire.ClusterStatus{Nodes: nodes, Conditions: tt.said}, Pending: tt.pending})
 			if got != tt.want {
 				t.Errorf("outcome %d, want %d", got, tt.want)
 			}

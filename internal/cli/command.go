@@ -9,8 +9,6 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-
-	"k8s-audit-enabler.io/internal/buildinfo"
 )
 
 // Exit codes, for scripts.
@@ -39,20 +37,10 @@ func NewCommand(streams genericiooptions.IOStreams) *cobra.Command {
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	flags.AddFlags(root.PersistentFlags())
-	root.AddCommand(newStatusCommand(flags, streams), newWaitCommand(flags, streams), newVersionCommand(streams))
-	root.AddCommand(newRenderCommand(streams))
+	root.AddCommand(newStatusCommand(flags, streams), newWaitCommand(flags, streams), newUICommand(flags, streams), newVersionCommand(flags, streams))
+	root.AddCommand(newPlanCommand(flags, streams), newVerifyCommand(flags, streams), newRenderCommand(streams))
 	root.AddCommand(newPauseCommand(flags, streams), newResumeCommand(flags, streams), newRevertCommand(flags, streams), newEnableCommand(flags, streams))
+	root.AddCommand(newLogsCommand(flags, streams), newEventsCommand(flags, streams), newBundleCommand(flags, streams))
+	addKubectlCompletion(root, streams)
 	return root
-}
-
-func newVersionCommand(streams genericiooptions.IOStreams) *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "Print this plugin's version",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(streams.Out, buildinfo.Version())
-			return err
-		},
-	}
 }

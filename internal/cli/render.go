@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"k8s-audit-enabler.io/coordinator/plan"
 	"k8s-audit-enabler.io/internal/render"
 )
 
@@ -64,9 +65,26 @@ func renderers() []renderer {
 			render.MicroK8s,
 		},
 		{
+			"canonical-kubernetes", "Print extra-node-kube-apiserver-args and extra-node-config-files of a Canonical Kubernetes bootstrap configuration",
+			"  kubectl audit-enabler render canonical-kubernetes --sink=http://10.152.183.20:7765/k8s_audit --kubernetes-version=1.34 -f bootstrap.yaml > new.yaml",
+			render.CanonicalKubernetes,
+		},
+		{
+			"rke", "Print services.kube-api for RKE's cluster.yml, and write the files that it needs on each control-plane node",
+			"  kubectl audit-enabler render rke --sink=http://10.43.0.20:7765/k8s_audit -f cluster.yml --files=audit > new.yml",
+			render.RKE,
+		},
+		{
 			"openshift3", "Print auditConfig for master-config.yaml of OpenShift 3.11, and write the files that it needs on each master",
 			"  kubectl audit-enabler render openshift3 --sink=http://172.30.0.20:7765/k8s_audit -f master-config.yaml --files=audit > new.yaml",
 			render.OpenShift3,
+		},
+		{
+			"openshift4", "Print the operator's overrides for OpenShift 4, with an AuditSink up to 4.5, or with the file of the webhook from 4.6 on",
+			"  oc get kubeapiserver cluster -o yaml > kubeapiserver.yaml\n" +
+				"  kubectl audit-enabler render openshift4 --sink=http://172.30.0.20:7765/k8s_audit --kubernetes-version=1.14 -f kubeapiserver.yaml > new.yaml\n" +
+				"  kubectl audit-enabler render openshift4 --sink=http://172.30.0.20:7765/k8s_audit --kubernetes-version=1.27 --backend=webhook -f kubeapiserver.yaml --files=audit > new.yaml",
+			render.OpenShift4,
 		},
 		{
 			"minishift", "Print apiServerArguments for master-config.yaml of Minishift 3.11, and write the files that it needs",
@@ -98,7 +116,7 @@ func newRenderCommand(streams genericiooptions.IOStreams) *cobra.Command {
 
 func newRendererCommand(streams genericiooptions.IOStreams, r renderer) *cobra.Command {
 	var o render.Options
-	var policy, ca, base, files string
+	var policy, ca, base, files, backend string
 	cmd := &cobra.Command{
 		Use:     r.use,
 		Short:   r.short,
@@ -112,6 +130,13 @@ func newRendererCommand(streams genericiooptions.IOStreams, r renderer) *cobra.C
 				if err := readInput(f.flag, f.name, f.into); err != nil {
 					return err
 				}
+			}
+			switch backend {
+			case "", plan.BackendWebhook:
+			case plan.BackendDynamic:
+				o.Dynamic = true
+			default:
+				return fmt.Errorf("--backend=%s: write webhook or dynamic", backend)
 			}
 			out, err := r.render(o)
 			if err != nil {
@@ -127,7 +152,16 @@ func newRendererCommand(streams genericiooptions.IOStreams, r renderer) *cobra.C
 	flags.StringVar(&policy, "policy", "", "file with the audit policy; the recommended one without it")
 	flags.StringVar(&o.APIVersion, "api-version", "", "the form of the configuration, as in v1beta3, where a tool has several")
 	flags.StringVarP(&base, "filename", "f", "", "your own configuration, which is printed with the settings in it")
-	if slices.Contains([]string{"kubeadm", "rke2", "k3s", "k0s", "openshift3", "minishift"}, r.use) {
+	if r.use == "minikube" {
+		flags.StringVar(&backend, "backend", plan.BackendWebhook, "webhook, or dynamic for an AuditSink (Kubernetes 1.13 to 1.18)")
+	}
+	if r.use == "openshift4" {
+		flags.StringVar(&backend, "backend", plan.BackendDynamic, "dynamic, for an AuditSink (OpenShift 4.1 to 4.5), or webhook (from 4.6 on)")
+	}
+	if r.use == "minikube" || r.use == "openshift4" {
+		flags.BoolVar(&o.AcceptSecrets, "accept-secrets-in-audit", false, "have the AuditSink send bodies too, those of Secrets included")
+	}
+	if slices.Contains([]string{"kubeadm", "rke2", "k3s", "k0s", "rke", "openshift3", "openshift4", "minishift"}, r.use) {
 		flags.StringVar(&files, "files", "", "directory to write the files to that each control-plane node needs")
 	}
 	return cmd

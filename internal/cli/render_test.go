@@ -117,14 +117,14 @@ func TestWhatIsRenderedIsWhatTheAgentWouldWrite(t *testing.T) {
 	t.Parallel()
 	for minor := 11; minor <= 37; minor++ {
 		v := version.MajorMinor(1, uint(minor))
-		for _, tool := range []string{"kops", "kubeadm", "capi", "minikube", "rke2", "k3s", "k0s", "microk8s", "openshift3", "minishift"} {
+		for _, tool := range []string{"kops", "kubeadm", "capi", "minikube", "rke2", "k3s", "k0s", "microk8s", "canonical-kubernetes", "openshift3", "minishift", "rke"} {
 			dir := t.TempDir()
 			args := []string{tool, "--sink=http://10.96.0.20:7765/k8s_audit", "--kubernetes-version=" + v.String()}
-			if slices.Contains([]string{"kubeadm", "rke2", "k3s", "k0s", "openshift3", "minishift"}, tool) {
+			if slices.Contains([]string{"kubeadm", "rke2", "k3s", "k0s", "openshift3", "minishift", "rke"}, tool) {
 				args = append(args, "--files=out")
 			}
 			out, _, err := rendered(dir, args...)
-			if tool == "kubeadm" && minor < 13 || tool == "microk8s" && minor < 27 {
+			if tool == "kubeadm" && minor < 13 || tool == "microk8s" && minor < 27 || tool == "canonical-kubernetes" && minor < 30 || tool == "rke" && minor < 13 {
 				if err == nil {
 					t.Errorf("%s 1.%d: no error", tool, minor)
 				}
@@ -164,7 +164,7 @@ func contents(t *testing.T, tool, dir, out string) (policy, webhook string) {
 			t.Fatalf("%v\n%s", err, text)
 		}
 		dir += "/files/etc/ssl/certs/k8s-audit/"
-	case "kubeadm", "rke2", "k3s", "k0s", "openshift3", "minishift":
+	case "kubeadm", "rke2", "k3s", "k0s", "openshift3", "minishift", "rke":
 		dir += "/out/"
 	case "microk8s":
 		var launch struct{ ExtraConfigFiles map[string]string }
@@ -172,6 +172,14 @@ func contents(t *testing.T, tool, dir, out string) (policy, webhook string) {
 			t.Fatal(err)
 		}
 		return launch.ExtraConfigFiles["audit-policy.yaml"], launch.ExtraConfigFiles["webhook-config.yaml"]
+	case "canonical-kubernetes":
+		var bootstrap struct {
+			Files map[string]string `json:"extra-node-config-files"`
+		}
+		if err := yaml.Unmarshal([]byte(out), &bootstrap); err != nil {
+			t.Fatal(err)
+		}
+		return bootstrap.Files["audit-policy.yaml"], bootstrap.Files["webhook-config.yaml"]
 	default:
 		type file struct{ Path, Content string }
 		var parsed struct {
@@ -210,46 +218,67 @@ func TestRenderSaysWhatToWriteInstead(t *testing.T) {
 		"a tool that is none": {[]string{"talos"}, "", "talos"},
 		"no sink":             {[]string{"kops", v}, "", "write --sink with the URL"},
 		"a Service's name, which no apiserver resolves": {[]string{"kops", v, "--sink=http://sysdig-agent.sysdig-agent.svc:7765/"}, "", "--sink: "},
-		"no version":                            {[]string{"capi", sink}, "", "write --kubernetes-version"},
-		"a version that is none":                {[]string{"kops", sink, "--kubernetes-version=latest"}, "", "write it as in --kubernetes-version=1.30"},
-		"a version of which nothing is known":   {[]string{"kops", sink, "--kubernetes-version=1.9"}, "", "1.11"},
-		"another version than the file's":       {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\nspec: {kubernetesVersion: 1.26.3}\n", "spec.kubernetesVersion says 1.26.3"},
-		"a policy that stops an apiserver":      {[]string{"kops", sink, v, "--policy=file"}, "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: []\n", "audit policy"},
-		"a policy that is not there":            {[]string{"kops", sink, v, "--policy=nowhere"}, "", "--policy: "},
-		"an empty file":                         {[]string{"kops", sink, v, "-f=empty"}, "", "is empty"},
-		"a CA that is none":                     {[]string{"kops", "--sink=https://10.96.0.20:7765/", v, "--sink-ca=file"}, "x", "--sink-ca: holds no PEM certificate"},
-		"a CA for http":                         {[]string{"kops", sink, v, "--sink-ca=file"}, "x", "--sink-ca: has no effect with http"},
-		"a form that kops does not have":        {[]string{"kops", sink, v, "--api-version=v1alpha3"}, "", "leave it out"},
-		"a file of another kind":                {[]string{"kops", sink, v, "-f=file"}, "kind: InstanceGroup\n", "no document of kind Cluster, but InstanceGroup"},
-		"a file with two of them":               {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\n---\nkind: Cluster\n", "two documents of kind Cluster"},
-		"a file that is not YAML":               {[]string{"kops", sink, v, "-f=file"}, "kind: [\n", "not YAML"},
-		"somebody else's webhook in kops":       {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\nspec: {kubeAPIServer: {auditWebhookConfigFile: /x}}\n", "auditWebhookConfigFile is /x already"},
-		"somebody else's policy in kops":        {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\nspec: {kubeAPIServer: {auditPolicyFile: /x}}\n", "auditPolicyFile is /x already"},
-		"somebody else's webhook in k3s":        {[]string{"k3s", sink, v, "-f=file"}, "kube-apiserver-arg: [audit-webhook-config-file=/x]\n", "audit-webhook-config-file is /x already"},
-		"somebody else's policy in RKE2":        {[]string{"rke2", sink, v, "-f=file"}, "kube-apiserver-arg+: [audit-policy-file=/x]\n", "audit-policy-file is /x already"},
-		"somebody else's webhook in MicroK8s":   {[]string{"microk8s", sink, v, "-f=file"}, "extraKubeAPIServerArgs: {--audit-webhook-config-file: /x}\n", "audit-webhook-config-file is /x already"},
-		"somebody else's policy in MicroK8s":    {[]string{"microk8s", sink, v, "-f=file"}, "extraKubeAPIServerArgs: {--audit-policy-file: /x}\n", "audit-policy-file is /x already"},
-		"somebody else's webhook in OpenShift":  {[]string{"openshift3", sink, "-f=file"}, "kind: MasterConfig\nauditConfig: {enabled: true, webHookKubeConfig: /x}\n", "webHookKubeConfig is /x already"},
-		"a policy in OpenShift's own file":      {[]string{"openshift3", sink, "-f=file"}, "kind: MasterConfig\nauditConfig: {enabled: true, policyConfiguration: {}}\n", "take it out first"},
-		"somebody else's policy in Minishift":   {[]string{"minishift", sink, "-f=file"}, "kind: MasterConfig\nkubernetesMasterConfig: {apiServerArguments: {audit-policy-file: [/x]}}\n", "audit-policy-file is /x already"},
-		"a form that OpenShift does not have":   {[]string{"openshift3", sink, "--api-version=v1"}, "", "leave it out"},
-		"a MicroK8s without it":                 {[]string{"microk8s", sink, "--kubernetes-version=1.26"}, "", "upgrade it to 1.27"},
-		"a form that MicroK8s does not have":    {[]string{"microk8s", sink, v, "--api-version=v1"}, "", "leave it out"},
-		"a form that RKE2 does not have":        {[]string{"rke2", sink, v, "--api-version=v1"}, "", "leave it out"},
-		"k3s' configuration is no list":         {[]string{"k3s", sink, v, "-f=file"}, "- a\n", "is not a mapping of settings"},
-		"a list where a mapping belongs":        {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\nspec:\n  kubeAPIServer: []\n", "line 3 of the file that is given with -f: kubeAPIServer is not a mapping"},
-		"kubeadm before v1beta1":                {[]string{"kubeadm", sink, "--kubernetes-version=1.12"}, "", "kubeadm 1.12 has no v1beta form"},
-		"a form that kubeadm dropped":           {[]string{"kubeadm", sink, v, "--api-version=v1beta2"}, "", "kubeadm 1.30 does not read kubeadm.k8s.io/v1beta2; it reads kubeadm.k8s.io/v1beta3"},
-		"a form that kubeadm does not have yet": {[]string{"kubeadm", sink, v, "--api-version=v1beta4"}, "", "it reads kubeadm.k8s.io/v1beta3"},
-		"a form that nobody has":                {[]string{"kubeadm", sink, v, "--api-version=v1"}, "", "v1beta1, v1beta2, v1beta3, v1beta4"},
-		"a file of an old form":                 {[]string{"kubeadm", sink, v, "-f=file"}, "apiVersion: kubeadm.k8s.io/v1alpha3\nkind: ClusterConfiguration\n", "kubeadm config migrate"},
-		"a form beside a file of another":       {[]string{"kubeadm", sink, v, "--api-version=v1beta4", "-f=file"}, "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\n", "kubeadm config migrate"},
-		"somebody else's webhook in kubeadm":    {[]string{"kubeadm", sink, v, "-f=file"}, "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\napiServer: {extraArgs: {audit-webhook-config-file: /x}}\n", "apiServer.extraArgs audit-webhook-config-file is /x already"},
-		"arguments in the other form":           {[]string{"kubeadm", sink, "--kubernetes-version=1.34", "-f=file"}, "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\napiServer: {extraArgs: {a: b}}\n", "extraArgs is not a list"},
-		"a form that Cluster API does not have": {[]string{"capi", sink, v, "--api-version=v1alpha4"}, "", "v1beta1, v1beta2"},
-		"minikube has no file":                  {[]string{"minikube", sink, v, "-f=file"}, "x: y\n", "leave it out"},
-		"minikube has no form":                  {[]string{"minikube", sink, v, "--api-version=v1"}, "", "leave it out"},
-		"a policy that would end the script":    {[]string{"minikube", sink, v, "--policy=file"}, "apiVersion: audit.k8s.io/v1\nkind: Policy\n# |\nrules:\n- level: Metadata\n  # x\n  users: ['|\n\nEND_OF_FILE\n\n']\n", "END_OF_FILE"},
+		"no version":                                     {[]string{"capi", sink}, "", "write --kubernetes-version"},
+		"a version that is none":                         {[]string{"kops", sink, "--kubernetes-version=latest"}, "", "write it as in --kubernetes-version=1.30"},
+		"a version of which nothing is known":            {[]string{"kops", sink, "--kubernetes-version=1.9"}, "", "1.11"},
+		"another version than the file's":                {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\nspec: {kubernetesVersion: 1.26.3}\n", "spec.kubernetesVersion says 1.26.3"},
+		"a policy that stops an apiserver":               {[]string{"kops", sink, v, "--policy=file"}, "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: []\n", "audit policy"},
+		"a policy that is not there":                     {[]string{"kops", sink, v, "--policy=nowhere"}, "", "--policy: "},
+		"an empty file":                                  {[]string{"kops", sink, v, "-f=empty"}, "", "is empty"},
+		"a CA that is none":                              {[]string{"kops", "--sink=https://10.96.0.20:7765/", v, "--sink-ca=file"}, "x", "--sink-ca: holds no PEM certificate"},
+		"a CA for http":                                  {[]string{"kops", sink, v, "--sink-ca=file"}, "x", "--sink-ca: has no effect with http"},
+		"a form that kops does not have":                 {[]string{"kops", sink, v, "--api-version=v1alpha3"}, "", "leave it out"},
+		"a file of another kind":                         {[]string{"kops", sink, v, "-f=file"}, "kind: InstanceGroup\n", "no document of kind Cluster, but InstanceGroup"},
+		"a file with two of them":                        {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\n---\nkind: Cluster\n", "two documents of kind Cluster"},
+		"a file that is not YAML":                        {[]string{"kops", sink, v, "-f=file"}, "kind: [\n", "not YAML"},
+		"somebody else's webhook in kops":                {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\nspec: {kubeAPIServer: {auditWebhookConfigFile: /x}}\n", "auditWebhookConfigFile is /x already"},
+		"somebody else's policy in kops":                 {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\nspec: {kubeAPIServer: {auditPolicyFile: /x}}\n", "auditPolicyFile is /x already"},
+		"somebody else's webhook in k3s":                 {[]string{"k3s", sink, v, "-f=file"}, "kube-apiserver-arg: [audit-webhook-config-file=/x]\n", "audit-webhook-config-file is /x already"},
+		"somebody else's policy in RKE2":                 {[]string{"rke2", sink, v, "-f=file"}, "kube-apiserver-arg+: [audit-policy-file=/x]\n", "audit-policy-file is /x already"},
+		"somebody else's webhook in MicroK8s":            {[]string{"microk8s", sink, v, "-f=file"}, "extraKubeAPIServerArgs: {--audit-webhook-config-file: /x}\n", "audit-webhook-config-file is /x already"},
+		"somebody else's policy in MicroK8s":             {[]string{"microk8s", sink, v, "-f=file"}, "extraKubeAPIServerArgs: {--audit-policy-file: /x}\n", "audit-policy-file is /x already"},
+		"somebody else's webhook in OpenShift":           {[]string{"openshift3", sink, "-f=file"}, "kind: MasterConfig\nauditConfig: {enabled: true, webHookKubeConfig: /x}\n", "webHookKubeConfig is /x already"},
+		"a policy in OpenShift's own file":               {[]string{"openshift3", sink, "-f=file"}, "kind: MasterConfig\nauditConfig: {enabled: true, policyConfiguration: {}}\n", "take it out first"},
+		"somebody else's policy in Minishift":            {[]string{"minishift", sink, "-f=file"}, "kind: MasterConfig\nkubernetesMasterConfig: {apiServerArguments: {audit-policy-file: [/x]}}\n", "audit-policy-file is /x already"},
+		"a form that OpenShift does not have":            {[]string{"openshift3", sink, "--api-version=v1"}, "", "leave it out"},
+		"a MicroK8s without it":                          {[]string{"microk8s", sink, "--kubernetes-version=1.26"}, "", "upgrade it to 1.27"},
+		"a Canonical Kubernetes before there was one":    {[]string{"canonical-kubernetes", sink, "--kubernetes-version=1.29"}, "", "upgrade it to 1.30"},
+		"somebody else's policy in Canonical Kubernetes": {[]string{"canonical-kubernetes", sink, v, "-f=file"}, "extra-node-kube-apiserver-args: {--audit-policy-file: /x}\n", "extra-node-kube-apiserver-args --audit-policy-file is /x already"},
+		"a form that MicroK8s does not have":             {[]string{"microk8s", sink, v, "--api-version=v1"}, "", "leave it out"},
+		"somebody else's webhook in RKE":                 {[]string{"rke", sink, v, "-f=file"}, "services: {kube-api: {extra_args: {audit-webhook-config-file: /x}}}\n", "audit-webhook-config-file is /x already"},
+		"somebody else's policy in RKE":                  {[]string{"rke", sink, v, "-f=file"}, "services: {kube-api: {extra_args: {audit-policy-file: /x}}}\n", "audit-policy-file is /x already"},
+		"a file that is no cluster.yml":                  {[]string{"rke", sink, v, "-f=file"}, "kind: Cluster\n", "neither nodes nor services"},
+		"RKE with an old Kubernetes":                     {[]string{"rke", sink, "-f=file"}, "kubernetes_version: v1.12.6-rancher1-2\n", "upgrade it to 1.13"},
+		"a form that RKE does not have":                  {[]string{"rke", sink, v, "--api-version=v1"}, "", "leave it out"},
+		"a form that RKE2 does not have":                 {[]string{"rke2", sink, v, "--api-version=v1"}, "", "leave it out"},
+		"k3s' configuration is no list":                  {[]string{"k3s", sink, v, "-f=file"}, "- a\n", "is not a mapping of settings"},
+		"a list where a mapping belongs":                 {[]string{"kops", sink, v, "-f=file"}, "kind: Cluster\nspec:\n  kubeAPIServer: []\n", "line 3 of the file that is given with -f: kubeAPIServer is not a mapping"},
+		"kubeadm before v1beta1":                         {[]string{"kubeadm", sink, "--kubernetes-version=1.12"}, "", "kubeadm 1.12 has no v1beta form"},
+		"a form that kubeadm dropped":                    {[]string{"kubeadm", sink, v, "--api-version=v1beta2"}, "", "kubeadm 1.30 does not read kubeadm.k8s.io/v1beta2; it reads kubeadm.k8s.io/v1beta3"},
+		"a form that kubeadm does not have yet":          {[]string{"kubeadm", sink, v, "--api-version=v1beta4"}, "", "it reads kubeadm.k8s.io/v1beta3"},
+		"a form that nobody has":                         {[]string{"kubeadm", sink, v, "--api-version=v1"}, "", "v1beta1, v1beta2, v1beta3, v1beta4"},
+		"a file of an old form":                          {[]string{"kubeadm", sink, v, "-f=file"}, "apiVersion: kubeadm.k8s.io/v1alpha3\nkind: ClusterConfiguration\n", "kubeadm config migrate"},
+		"a form beside a file of another":                {[]string{"kubeadm", sink, v, "--api-version=v1beta4", "-f=file"}, "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\n", "kubeadm config migrate"},
+		"somebody else's webhook in kubeadm":             {[]string{"kubeadm", sink, v, "-f=file"}, "apiVersion: kubeadm.k8s.io/v1beta3\nkind: ClusterConfiguration\napiServer: {extraArgs: {audit-webhook-config-file: /x}}\n", "apiServer.extraArgs audit-webhook-config-file is /x already"},
+		"arguments in the other form":                    {[]string{"kubeadm", sink, "--kubernetes-version=1.34", "-f=file"}, "apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\napiServer: {extraArgs: {a: b}}\n", "extraArgs is not a list"},
+		"a form that Cluster API does not have":          {[]string{"capi", sink, v, "--api-version=v1alpha4"}, "", "v1beta1, v1beta2"},
+		"OpenShift 4 without what the operator observed": {[]string{"openshift4", sink, "--kubernetes-version=1.14"}, "", "oc get kubeapiserver cluster"},
+		"a resource in which nothing is observed":        {[]string{"openshift4", sink, "--kubernetes-version=1.14", "-f=file"}, "kind: KubeAPIServer\nspec: {}\n", "spec.observedConfig is not in the file"},
+		"overrides that contradict":                      {[]string{"openshift4", sink, "--kubernetes-version=1.14", "-f=file"}, "kind: KubeAPIServer\nspec: {observedConfig: {a: b}, unsupportedConfigOverrides: {apiServerArguments: {audit-dynamic-configuration: [\"false\"]}}}\n", "is false already"},
+		"an OpenShift without the dynamic backend":       {[]string{"openshift4", sink, "--kubernetes-version=1.19", "-f=file"}, "kind: KubeAPIServer\n", "from 1.13 to 1.18"},
+		"the webhook of an OpenShift before 4.6":         {[]string{"openshift4", sink, "--kubernetes-version=1.18", "--backend=webhook", "-f=file"}, "kind: KubeAPIServer\n", "from 4.6 on"},
+		"a policy for OpenShift 4":                       {[]string{"openshift4", sink, "--kubernetes-version=1.27", "--backend=webhook", "-f=file", "--policy=file"}, "x: y\n", "spec.audit.profile"},
+		"Secrets accepted for OpenShift's webhook":       {[]string{"openshift4", sink, "--kubernetes-version=1.27", "--backend=webhook", "-f=file", "--accept-secrets-in-audit"}, "x: y\n", "leave it out"},
+		"somebody else's webhook in OpenShift 4":         {[]string{"openshift4", sink, "--kubernetes-version=1.27", "--backend=webhook", "-f=file"}, "kind: KubeAPIServer\nspec: {observedConfig: {a: b}, unsupportedConfigOverrides: {apiServerArguments: {audit-webhook-config-file: [/x]}}}\n", "is /x already"},
+		"a form that OpenShift 4 does not have":          {[]string{"openshift4", sink, "--api-version=v1"}, "", "leave it out"},
+		"minikube has no file":                           {[]string{"minikube", sink, v, "-f=file"}, "x: y\n", "leave it out"},
+		"AuditSinks where there are none any more":       {[]string{"minikube", sink, "--kubernetes-version=1.19.0", "--backend=dynamic"}, "", "from 1.13 to 1.18"},
+		"AuditSinks where there were none yet":           {[]string{"minikube", sink, "--kubernetes-version=1.12", "--backend=dynamic"}, "", "from 1.13 to 1.18"},
+		"a policy for an AuditSink":                      {[]string{"minikube", sink, "--kubernetes-version=1.17", "--backend=dynamic", "--policy=file"}, "x: y\n", "knows no policy"},
+		"a backend that does not exist":                  {[]string{"minikube", sink, v, "--backend=forward"}, "", "write webhook or dynamic"},
+		"Secrets accepted where nobody sends them":       {[]string{"minikube", sink, v, "--accept-secrets-in-audit"}, "", "leave it out"},
+		"minikube has no form":                           {[]string{"minikube", sink, v, "--api-version=v1"}, "", "leave it out"},
+		"a policy that would end the script":             {[]string{"minikube", sink, v, "--policy=file"}, "apiVersion: audit.k8s.io/v1\nkind: Policy\n# |\nrules:\n- level: Metadata\n  # x\n  users: ['|\n\nEND_OF_FILE\n\n']\n", "END_OF_FILE"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -271,7 +300,7 @@ func TestRenderSaysWhatToWriteInstead(t *testing.T) {
 // TestRenderingTwiceChangesNothing feeds what was rendered in again.
 func TestRenderingTwiceChangesNothing(t *testing.T) {
 	t.Parallel()
-	for _, tool := range []string{"kops", "kubeadm", "capi", "rke2", "k3s", "k0s", "microk8s", "openshift3", "minishift"} {
+	for _, tool := range []string{"kops", "kubeadm", "capi", "rke2", "k3s", "k0s", "microk8s", "canonical-kubernetes", "openshift3", "minishift", "rke"} {
 		dir := t.TempDir()
 		first, _, err := rendered(dir, tool, "--sink=http://10.96.0.20:7765/k8s_audit", "--kubernetes-version=1.34.4")
 		if err != nil {

@@ -2,21 +2,18 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"sigs.k8s.io/yaml"
 
-	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/status"
 	"k8s-audit-enabler.io/internal/wire"
 )
 
@@ -27,11 +24,14 @@ const pollInterval = time.Second
 const statusExample = `  # one look
   kubectl audit-enabler status
   # follow until done; exit code 0 ready, 1 stalled, 3 not ready in time
-  kubectl audit-enabler status -w --timeout 10m`
+  kubectl audit-enabler status -w --timeout 10m
+  # many clusters
+  kubectl audit-enabler status --all-contexts`
 
 type statusOptions struct {
 	output  string
 	watch   bool
+	fleet   bool
 	timeout time.Duration
 	streams genericiooptions.IOStreams
 	now     func() time.Time
@@ -46,6 +46,12 @@ func newStatusCommand(flags *genericclioptions.ConfigFlags, streams genericioopt
 		Example: statusExample,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if opts.fleet && opts.watch {
+				return errors.New("-w follows one cluster; leave out --all-contexts, or -w")
+			}
+			if opts.fleet {
+				return opts.runFleet(cmd.Context(), flags)
+			}
 			client, err := connect(flags)
 			if err != nil {
 				return err
@@ -53,7 +59,8 @@ func newStatusCommand(flags *genericclioptions.ConfigFlags, streams genericioopt
 			return opts.run(cmd.Context(), client, *flags.Namespace)
 		},
 	}
-	cmd.Flags().StringVarP(&opts.output, "output", "o", "table", "table, wide, json or yaml")
+	cmd.Flags().StringVarP(&opts.output, "output", "o", outputTable, "table, wide, json, yaml or jsonpath=...")
+	cmd.Flags().BoolVar(&opts.fleet, "all-contexts", false, "the clusters of all contexts of the kubeconfig, in parallel, with a summary")
 	cmd.Flags().BoolVarP(&opts.watch, "watch", "w", false, "follow until ready or stalled")
 	cmd.Flags().DurationVar(&opts.timeout, "timeout", 0, "with -w: give up after this long; 0 never does")
 	return cmd
@@ -75,7 +82,7 @@ func (o *statusOptions) run(ctx context.Context, client typedcorev1.CoreV1Interf
 	ctx, cancel := o.bounded(ctx)
 	defer cancel()
 	if o.watch {
-		return o.follow(ctx, client, asked, (*Report).Outcome)
+		return o.follow(ctx, client, asked, (*status.Report).Outcome)
 	}
 	report, err := read(ctx, client, asked)
 	if err != nil {
@@ -84,7 +91,7 @@ func (o *statusOptions) run(ctx context.Context, client typedcorev1.CoreV1Interf
 	if err := o.print(report); err != nil {
 		return err
 	}
-	return report.Outcome().err()
+	return exit(report.Outcome())
 }
 
 // bounded ends with the timeout, where there is one.
@@ -95,7 +102,7 @@ func (o *statusOptions) bounded(ctx context.Context) (context.Context, context.C
 	return context.WithCancel(ctx)
 }
 
-func read(ctx context.Context, client typedcorev1.CoreV1Interface, asked string) (*Report, error) {
+func read(ctx context.Context, client typedcorev1.CoreV1Interface, asked string) (*status.Report, error) {
 	namespace, err := find(ctx, client, asked)
 	if err != nil {
 		return nil, err
@@ -105,7 +112,7 @@ func read(ctx context.Context, client typedcorev1.CoreV1Interface, asked string)
 
 // follow prints a line for each change and ends when there is nothing to wait for. A read that fails is no end: while a
 // single control plane restarts its apiserver, no read can succeed.
-func (o *statusOptions) follow(ctx context.Context, client typedcorev1.CoreV1Interface, asked string, reached func(*Report) Outcome) error {
+func (o *statusOptions) follow(ctx context.Context, client typedcorev1.CoreV1Interface, asked string, reached func(*status.Report) status.Outcome) error {
 	start, last := o.now(), map[string]string{}
 	say := func(key, line string) error {
 		if last[key] == line {
@@ -118,7 +125,11 @@ func (o *statusOptions) follow(ctx context.Context, client typedcorev1.CoreV1Int
 	for {
 		report, err := read(ctx, client, asked)
 		if err != nil && ctx.Err() == nil {
-			if err := say("read", "cannot read the status now: "+err.Error()); err != nil {
+			text := "cannot read the status now: " + err.Error()
+			if errors.Is(err, errNotInstalled) {
+				text = waitingToStart
+			}
+			if err := say("read", text); err != nil {
 				return err
 			}
 		}
@@ -129,8 +140,8 @@ func (o *statusOptions) follow(ctx context.Context, client typedcorev1.CoreV1Int
 					return err
 				}
 			}
-			if outcome := reached(report); outcome != NotYet {
-				return outcome.err()
+			if outcome := reached(report); outcome != status.NotYet {
+				return exit(outcome)
 			}
 		}
 		select {
@@ -141,12 +152,15 @@ func (o *statusOptions) follow(ctx context.Context, client typedcorev1.CoreV1Int
 	}
 }
 
+// waitingToStart is said where `-w` is typed right after the installation, whose coordinator has not begun.
+const waitingToStart = "no status yet; where that goes on, see: kubectl get pods -A -l app.kubernetes.io/name=k8s-audit-enabler"
+
 type line struct{ key, text string }
 
 // lines are what `-w` prints: one for the cluster and one for each node.
-func lines(report *Report) []line {
+func lines(report *status.Report) []line {
 	var out []line
-	if c := headline(report); c != "" {
+	if c := report.Headline(); c != "" {
 		out = append(out, line{key: "cluster", text: c})
 	}
 	for _, n := range report.Nodes {
@@ -162,38 +176,14 @@ func lines(report *Report) []line {
 	return out
 }
 
-// headline is the cluster's Ready condition, and before there is one, nothing.
-func headline(report *Report) string {
-	c := meta.FindStatusCondition(report.Cluster.Conditions, reason.Ready)
-	if c == nil {
-		return ""
+func (o *statusOptions) print(report *status.Report) error {
+	if o.output == outputTable || o.output == outputWide {
+		return table(o.streams.Out, report, o.output == outputWide, o.now())
 	}
-	return fmt.Sprintf("Ready=%s %s: %s", c.Status, c.Reason, c.Message)
+	return encode(o.streams.Out, o.output, report)
 }
 
-func (o *statusOptions) print(report *Report) error {
-	switch o.output {
-	case "json":
-		text, err := json.MarshalIndent(report, "", "  ")
-		if err != nil {
-			return fmt.Errorf("render report: %w", err)
-		}
-		_, err = fmt.Fprintln(o.streams.Out, string(text))
-		return err
-	case "yaml":
-		text, err := yaml.Marshal(report)
-		if err != nil {
-			return fmt.Errorf("render report: %w", err)
-		}
-		_, err = o.streams.Out.Write(text)
-		return err
-	case "table", "wide":
-		return table(o.streams.Out, report, o.output == "wide", o.now())
-	}
-	return fmt.Errorf("output %q is not known: use table, wide, json or yaml", o.output)
-}
-
-func table(out io.Writer, report *Report, wide bool, now time.Time) error {
+func table(out io.Writer, report *status.Report, wide bool, now time.Time) error {
 	cluster := &report.Cluster
 	if cluster.Distribution.Name != "" {
 		fmt.Fprintf(out, "Distribution:  %s (%s)\n", cluster.Distribution.Name, cluster.Distribution.Reason)
@@ -201,10 +191,10 @@ func table(out io.Writer, report *Report, wide bool, now time.Time) error {
 	if cluster.Sink != "" {
 		fmt.Fprintf(out, "Sink:          %s\n", cluster.Sink)
 	}
-	if text := headline(report); text != "" {
+	if text := report.Headline(); text != "" {
 		fmt.Fprintf(out, "Status:        %s\n", text)
 	}
-	if text := report.request(); text != "" {
+	if text := report.Asked(); text != "" {
 		fmt.Fprintf(out, "Asked for:     %s\n", text)
 	}
 	fmt.Fprintln(out)
@@ -224,14 +214,7 @@ func table(out io.Writer, report *Report, wide bool, now time.Time) error {
 }
 
 func row(n *wire.NodeStatus, wide bool, now time.Time) string {
-	flowing, age := "Unknown", "-"
-	if c := meta.FindStatusCondition(n.Conditions, reason.AuditFlowing); c != nil {
-		flowing = string(c.Status)
-	}
-	if c := meta.FindStatusCondition(n.Conditions, reason.Applied); c != nil && !c.LastTransitionTime.IsZero() {
-		age = duration.HumanDuration(now.Sub(c.LastTransitionTime.Time))
-	}
-	text := fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", n.Node.Name, n.Phase, dash(n.Reason), dash(n.AppliedRevision), flowing, age)
+	text := fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", n.Node.Name, n.Phase, dash(n.Reason), dash(n.AppliedRevision), status.Flowing(n), dash(status.Age(n, now)))
 	if wide {
 		text += fmt.Sprintf("\t%s\t%d\t%s\t%s", dash(n.Apiserver.Version), n.Apiserver.Restarts, n.Apiserver.LastUnavailable.Duration.Round(100*time.Millisecond), dash(n.Message))
 	}

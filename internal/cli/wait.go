@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,7 +10,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"k8s-audit-enabler.io/internal/reason"
-	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/internal/status"
 )
 
 // What can be waited for.
@@ -28,6 +27,7 @@ func newWaitCommand(flags *genericclioptions.ConfigFlags, streams genericiooptio
 		Short: "Follow until every node is as asked for, or the nodes named are reverted",
 		Long: "Follow until every node is as asked for (ready), or all nodes, or those named, are without our settings (reverted).\n\n" +
 			"Exit codes: 0 reached, 3 not reached in time, 1 stalled or failed.",
+		ValidArgsFunction: completeNodes(flags),
 		RunE: func(cmd *cobra.Command, nodes []string) error {
 			reached, err := waitFor(what, nodes)
 			if err != nil {
@@ -48,42 +48,31 @@ func newWaitCommand(flags *genericclioptions.ConfigFlags, streams genericiooptio
 }
 
 // waitFor says when the wait ends.
-func waitFor(what string, nodes []string) (func(*Report) Outcome, error) {
+func waitFor(what string, nodes []string) (func(*status.Report) status.Outcome, error) {
 	if what == forReady && len(nodes) > 0 {
 		return nil, fmt.Errorf("--for=%s is about all nodes; name none", forReady)
 	}
-	var reached func(*Report) bool
+	var reached func(*status.Report) bool
 	switch {
 	case what == forReady:
-		reached = func(r *Report) bool { return r.Outcome() == IsReady }
+		reached = func(r *status.Report) bool { return r.Outcome() == status.IsReady }
 	case what == forReverted && len(nodes) == 0:
-		reached = func(r *Report) bool {
+		reached = func(r *status.Report) bool {
 			ready := meta.FindStatusCondition(r.Cluster.Conditions, reason.Ready)
-			return r.Outcome() == IsReady && ready.Reason == reason.Disabled
+			return r.Outcome() == status.IsReady && ready.Reason == reason.Disabled
 		}
 	case what == forReverted:
-		reached = func(r *Report) bool { return !r.pending && r.reverted(nodes) }
+		reached = func(r *status.Report) bool { return !r.Pending && r.Reverted(nodes) }
 	default:
 		return nil, fmt.Errorf("--for=%s is not known: use %s or %s", what, forReady, forReverted)
 	}
-	return func(r *Report) Outcome {
+	return func(r *status.Report) status.Outcome {
 		switch {
 		case reached(r):
-			return IsReady
-		case r.Outcome() == IsStalled:
-			return IsStalled
+			return status.IsReady
+		case r.Outcome() == status.IsStalled:
+			return status.IsStalled
 		}
-		return NotYet
+		return status.NotYet
 	}, nil
-}
-
-// reverted reports whether each of these nodes is without our settings. Of one that is not planned for nothing is left.
-func (r *Report) reverted(nodes []string) bool {
-	for i := range r.Cluster.Nodes {
-		n := &r.Cluster.Nodes[i]
-		if slices.Contains(nodes, n.Name) && (n.Phase != wire.PhaseReverted || n.AppliedRevision != "") {
-			return false
-		}
-	}
-	return true
 }

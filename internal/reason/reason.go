@@ -46,6 +46,32 @@ const (
 	SinkVanished = "SinkVanished"
 )
 
+// Reasons of the dynamic backend.
+const (
+	// ReceiverNotFound: the bridge's receiver, to which an AuditSink sends events by default, has no Service with an address.
+	ReceiverNotFound = "ReceiverNotFound"
+	// OperatorNotFound: the operator of OpenShift 4's apiservers cannot be read.
+	OperatorNotFound = "OperatorNotFound"
+	// OperatorRolling: the operator of OpenShift 4's apiservers goes from master to master with what it was told.
+	OperatorRolling = "OperatorRolling"
+	// OperatorFailed: a master did not come up with what the operator was told; the operator has stopped there.
+	OperatorFailed = "OperatorFailed"
+	// OverridesSet: the operator has overrides of ours, with which the cluster is not Upgradeable to another minor version.
+	OverridesSet = "OverridesSet"
+	// OverridesConflict: the operator's overrides say something else than is needed, or belong to another release.
+	OverridesConflict = "OverridesConflict"
+	// AuditProfileSet: the audit profile of OpenShift was changed as asked for, or given back.
+	AuditProfileSet = "AuditProfileSet"
+	// AuditProfileRefused: the audit profile that is asked for cannot be set; nothing is changed.
+	AuditProfileRefused = "AuditProfileRefused"
+	// AuditSinkNotServed: the API server does not serve AuditSinks yet; the AuditSink is created once it does.
+	AuditSinkNotServed = "AuditSinkNotServed"
+	// AuditSinkNotOurs: somebody else's AuditSink has our name; it is left alone.
+	AuditSinkNotOurs = "AuditSinkNotOurs"
+	// AuditSinkRefused: the API server refuses the AuditSink; the message has its words.
+	AuditSinkRefused = "AuditSinkRefused"
+)
+
 // Reasons of recognition.
 const (
 	// DistributionUnknown: no rule recognised this cluster; set distribution in the values.
@@ -82,6 +108,8 @@ const (
 	NodeRefused = "NodeRefused"
 	// Paused: the configuration says paused; no permit is given.
 	Paused = "Paused"
+	// Forwarding: no node is changed; the bridge forwards the audit log that the platform writes.
+	Forwarding = "Forwarding"
 	// Disabled: the configuration says enabled: false, and every node is as it was before.
 	Disabled = "Disabled"
 )
@@ -132,6 +160,8 @@ const (
 	HostNotWritable = "HostNotWritable"
 	// ApiserverUnhealthy: the apiserver was not ready before the change, so it was not changed.
 	ApiserverUnhealthy = "ApiserverUnhealthy"
+	// FileInUse: the node's apiserver is told to read a file of ours that the plan would have removed.
+	FileInUse = "FileInUse"
 	// ManifestConflict: somebody else changed the manifest during the change; their version stays.
 	ManifestConflict = "ManifestConflict"
 	// CrashLooping: the new apiserver exited twice; rolled back.

@@ -63,5 +63,8 @@ func checkReason(t *testing.T, spec *ast.ValueSpec, entries map[string]bool) {
 	if !entries[name] {
 		t.Errorf("%s has no entry in docs/runbook.md", name)
 	}
+	if !Known(name) {
+		t.Errorf("%s is not among those that Known knows", name)
+	}
 	delete(entries, name)
 }

@@ -1,6 +1,7 @@
 // Package render prints the audit settings in the words of those who configure a cluster declaratively: kops' cluster spec, kubeadm's
 // ClusterConfiguration, Cluster API's KubeadmControlPlane, minikube's start flags, the configuration files of RKE2, k3s, k0s,
-// OpenShift 3.11 and Minishift, the launch configuration of MicroK8s.
+// OpenShift 3.11 and Minishift, the operator's resource of OpenShift 4, the launch configuration of MicroK8s, the bootstrap
+// configuration of Canonical Kubernetes, RKE's cluster.yml.
 //
 // It is for people who want their own tool, and not the node agent, to own the apiserver's flags. Policy, webhook kubeconfig and flags
 // come from the packages that make the agent's, for the version that is named; here is only where each tool wants them. Given a file
@@ -36,6 +37,9 @@ type Options struct {
 	SinkCA []byte
 	// Policy is the audit policy; empty for the recommended one.
 	Policy []byte
+	// Dynamic asks for an AuditSink in place of the webhook, with the bodies of requests and answers where AcceptSecrets is set, as an
+	// AuditSink knows one level for all resources. minikube and OpenShift 4.1 to 4.5 have it.
+	Dynamic, AcceptSecrets bool
 	// APIVersion chooses between the forms that a tool's configuration has had; empty for the usual one of that version.
 	APIVersion string
 	// Base is the user's own configuration file; empty for none.

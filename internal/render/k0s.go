@@ -36,7 +36,7 @@ func K0s(o Options) (Output, error) {
 	if err != nil {
 		return Output{}, err
 	}
-	if err := k0sArgs(args, s); err != nil {
+	if err := extraArgs(args, "spec.api.extraArgs", k0sPlaces(), s, func(string) bool { return false }); err != nil {
 		return Output{}, err
 	}
 	out, err := d.bytes()
@@ -53,20 +53,19 @@ func K0s(o Options) (Output, error) {
 	), nil
 }
 
-// k0sArgs sets flags in a mapping, where all values are strings.
-func k0sArgs(args *yaml.Node, s settings) error {
-	const where = "spec.api.extraArgs "
-	if err := conflict(where+auditflag.WebhookConfigFile, scalar(args, auditflag.WebhookConfigFile), k0sPlaces().webhook()); err != nil {
+// extraArgs sets flags in a mapping, where all values are strings, but for those that are left to somebody else.
+func extraArgs(args *yaml.Node, where string, at places, s settings, left func(flag string) bool) error {
+	if err := conflict(where+" "+auditflag.WebhookConfigFile, scalar(args, auditflag.WebhookConfigFile), at.webhook()); err != nil {
 		return err
 	}
-	if err := conflict(where+auditflag.PolicyFile, scalar(args, auditflag.PolicyFile), k0sPlaces().policy()); err != nil {
+	if err := conflict(where+" "+auditflag.PolicyFile, scalar(args, auditflag.PolicyFile), at.policy()); err != nil {
 		return err
 	}
 	log := scalar(args, auditflag.LogPath)
-	ownLog := log != "" && log != k0sPlaces().log
+	ownLog := log != "" && log != at.log
 	as := arguments{node: args}
 	for _, flag := range s.flags {
-		if ownLog && isLog(flag.Name) || as.get(flag.Name) != "" && !isFile(flag.Name) {
+		if ownLog && isLog(flag.Name) || as.get(flag.Name) != "" && !isFile(flag.Name) || left(flag.Name) {
 			continue
 		}
 		as.set(flag.Name, flag.Value)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -40,15 +41,20 @@ func Read(ctx context.Context, client typedcorev1.ConfigMapInterface) (*Asked, e
 	if err != nil {
 		return nil, fmt.Errorf("read configmap %q: %w", wire.RequestName, err)
 	}
+	return From(object), nil
+}
+
+// From reads what is asked for in its ConfigMap.
+func From(object *corev1.ConfigMap) *Asked {
 	asked := &Asked{Version: object.ResourceVersion}
-	err = wire.Decode(object.Data, wire.KindRequest, &asked.Request)
+	err := wire.Decode(object.Data, wire.KindRequest, &asked.Request)
 	if err == nil {
 		err = asked.Check()
 	}
 	if err != nil && !errors.Is(err, wire.ErrNoDocument) {
 		asked.Request, asked.Invalid = wire.Request{}, err
 	}
-	return asked, nil
+	return asked
 }
 
 // Change changes what is asked for, and returns the version that holds the change. The change is made to the newest request,

@@ -7,6 +7,8 @@ type BridgePlan struct {
 	Sources BridgeSources `json:"sources"`
 	// Sink is what the bridge posts to. Its secret is mounted into the bridge's pods.
 	Sink Webhook `json:"sink"`
+	// Gzip true compresses what is posted, if the sink understands that.
+	Gzip bool `json:"gzip,omitempty"`
 	// Message says to a person why this is the plan.
 	Message string `json:"message,omitempty"`
 }
@@ -16,6 +18,16 @@ type BridgeSources struct {
 	File     *FileSource     `json:"file,omitempty"`
 	Receiver *ReceiverSource `json:"receiver,omitempty"`
 	EKS      *EKSSource      `json:"eks,omitempty"`
+	GKE      *GKESource      `json:"gke,omitempty"`
+}
+
+// GKESource is the audit log of a GKE cluster in Cloud Logging. What is empty, the metadata server of the node tells.
+type GKESource struct {
+	Project  string `json:"project,omitempty"`
+	Location string `json:"location,omitempty"`
+	Cluster  string `json:"cluster,omitempty"`
+	// DataAccess true reads the log of what was read, too.
+	DataAccess bool `json:"dataAccess,omitempty"`
 }
 
 // EKSSource is the audit log of an EKS cluster in CloudWatch Logs.
@@ -38,6 +50,9 @@ type ReceiverSource struct {
 	// Policy is the audit policy that is applied to them, of audit.k8s.io/v1. Empty: everything is passed on.
 	Policy string `json:"policy,omitempty"`
 }
+
+// Cloud reports whether there is a source that only one bridge should read.
+func (s BridgeSources) Cloud() bool { return s.EKS != nil || s.GKE != nil }
 
 // None reports whether there is no source.
 func (s BridgeSources) None() bool { return s == BridgeSources{} }

@@ -29,14 +29,49 @@ type Config struct {
 	Rollout  RolloutSettings  `json:"rollout"`
 	Existing ExistingSettings `json:"existing"`
 	Bridge   BridgeSettings   `json:"bridge,omitempty"`
+	Dynamic  DynamicSettings  `json:"dynamic,omitempty"`
+
+	OpenShift4 OpenShift4Settings `json:"openshift4,omitempty"`
+}
+
+// OpenShift4Settings are about OpenShift 4 only.
+type OpenShift4Settings struct {
+	// AuditProfile is what spec.audit.profile of the cluster's apiservers shall be while their log is forwarded; AsBefore gives back what
+	// it was, and empty leaves it alone.
+	AuditProfile string `json:"auditProfile,omitempty"`
+}
+
+// DynamicSettings are the dynamic backend's, which apiservers from 1.13 to 1.18 have.
+type DynamicSettings struct {
+	AuditSink AuditSinkSettings `json:"auditSink,omitempty"`
+	// AcceptSecretsInAudit true has apiservers post to the sink itself. An AuditSink knows one level for all resources, so that
+	// the contents of Secrets leave with the events; false has the bridge's receiver apply the audit policy first.
+	AcceptSecretsInAudit bool `json:"acceptSecretsInAudit,omitempty"`
+	// ReceiverTLS: the bridge's receiver speaks HTTPS. ReceiverCABundle is PEM of who signed its certificate.
+	ReceiverTLS      bool   `json:"receiverTLS,omitempty"`
+	ReceiverCABundle string `json:"receiverCABundle,omitempty"`
+}
+
+// AuditSinkSettings are what an AuditSink says beside the address; zero values stand for this project's own.
+type AuditSinkSettings struct {
+	Level         string   `json:"level,omitempty"`
+	Stages        []string `json:"stages,omitempty"`
+	ThrottleQPS   int      `json:"throttleQPS,omitempty"`
+	ThrottleBurst int      `json:"throttleBurst,omitempty"`
 }
 
 // BridgeSettings say what the bridge reads, where the apiservers' own webhook is not the way.
 type BridgeSettings struct {
 	// File names audit logs on the control-plane nodes.
 	File *FileSource `json:"file,omitempty"`
+	// EKS says what the nodes of an EKS cluster do not.
+	EKS EKSSource `json:"eks,omitempty"`
+	// GKE says what a GKE cluster's metadata server does not.
+	GKE GKESource `json:"gke,omitempty"`
 	// Receiver true means: take EventLists from apiservers, apply the audit policy, and pass them on.
 	Receiver bool `json:"receiver,omitempty"`
+	// Gzip true compresses what the bridge posts, if the sink understands that.
+	Gzip bool `json:"gzip,omitempty"`
 }
 
 // Sink is the receiver of audit events: a Service of this cluster or a URL, one of the two.

@@ -11,4 +11,6 @@
 //	audit-enabler-request   Request        written by the CLI and  read by the coordinator, which makes it empty
 //	                                       by an uninstall
 //	audit-bridge-plan       BridgePlan     written by coordinator  read by the bridge
+//
+// audit-bridge-checkpoint is the bridge's own, and holds none.
 package wire

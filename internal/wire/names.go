@@ -11,12 +11,26 @@ const (
 	ClusterStatusName = "audit-enabler-status"
 	RequestName       = "audit-enabler-request"
 	BridgePlanName    = "audit-bridge-plan"
+	// BridgeCheckpointName is the bridge's own: how far it has read what only one of its pods reads.
+	BridgeCheckpointName = "audit-bridge-checkpoint"
 )
+
+// BridgeService is the bridge's Service, in the release's namespace, and BridgeReceiverPort the name of its receiver's port.
+const (
+	BridgeService      = "k8s-audit-enabler-bridge"
+	BridgeReceiverPort = "receiver"
+)
+
+// BridgeLease tells which of the bridge's pods reads a cloud's log.
+const BridgeLease = "k8s-audit-enabler-bridge"
 
 const (
 	planPrefix   = "audit-plan-"
 	statusPrefix = "audit-status-"
 )
+
+// ComponentCoordinator is what the coordinator calls itself, as the source of Events for example.
+const ComponentCoordinator = "k8s-audit-enabler-coordinator"
 
 // Keys that the project puts on nodes and on ConfigMaps.
 const (
@@ -27,6 +41,9 @@ const (
 	// AnnotationOwner is on each node that carries LabelNodeAgent: "<namespace>/<release>" of the release that put it there.
 	// A second release sees it and refuses.
 	AnnotationOwner = "k8s-audit-enabler.io/owner"
+	// LabelAuditSink is on the AuditSink that this project made; its value is [LabelAuditSinkValue]. Others are left alone.
+	LabelAuditSink      = "k8s-audit-enabler.io/audit-sink"
+	LabelAuditSinkValue = "true"
 	// LabelDocument is on every ConfigMap of this package; its value is the document's kind.
 	LabelDocument = "k8s-audit-enabler.io/document"
 	// AnnotationNode is on plan and status ConfigMaps: the full node name, which the object's name may hold only as a hash.

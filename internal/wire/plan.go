@@ -30,6 +30,14 @@ const (
 	StrategyConfigFile Strategy = "config-file"
 	// StrategyArgsFile: lines of ours in the file of flags that a service reads, which is restarted.
 	StrategyArgsFile Strategy = "args-file"
+	// StrategyContainer: arguments of ours in the container as which the apiserver runs, which is created anew.
+	StrategyContainer Strategy = "container"
+	// StrategyFile: a file that the apiserver is told of by somebody else, the operator that owns it. Nothing on the host restarts for it.
+	StrategyFile Strategy = "file"
+	// StrategyForward: no apiserver is configured; the bridge reads the audit log that there is. It is in no node's plan.
+	StrategyForward Strategy = "forward"
+	// StrategyOperator: the operator that owns the apiservers is told. It is in no node's plan.
+	StrategyOperator Strategy = "operator"
 )
 
 // Plan is what one node shall be like, and, while a permit is in it, the leave to make it so.
@@ -53,17 +61,31 @@ type Plan struct {
 	Handover string `json:"handover,omitempty"`
 	// Drain is as in [RolloutSettings].
 	Drain metav1.Duration `json:"drain,omitempty"`
+	// EventsTo is where an AuditSink has the apiserver post its events, for the agent to look for in the apiserver's counters. It is
+	// written nowhere on the host, and may change without a new revision.
+	EventsTo string `json:"eventsTo,omitempty"`
+	// Told is the file that the apiservers run with, all of them, where another than the agent tells them: with [StrategyFile] the agent
+	// removes its earlier ones then. Like EventsTo it is no part of the revision.
+	Told string `json:"told,omitempty"`
 	// Permit, when present, allows its holder to change this node now.
 	Permit *Permit `json:"permit,omitempty"`
 }
+
+// Backend is how events leave an apiserver.
+type Backend string
+
+// BackendDynamic has AuditSinks say where events go, without a restart when that changes. Apiservers from 1.13 to 1.18 have it.
+const BackendDynamic Backend = "dynamic"
 
 // Desired is the state a node shall have. Everything in it goes into the revision.
 type Desired struct {
 	// Enabled false: no setting of ours is left in the apiserver.
 	Enabled bool `json:"enabled"`
+	// Backend is [BackendDynamic], or empty for the webhook.
+	Backend Backend `json:"backend,omitempty"`
 	// Policy is the audit policy file's content, in the form this apiserver's version reads.
 	Policy string `json:"policy,omitempty"`
-	// Webhook is what the webhook kubeconfig is made of.
+	// Webhook is what the webhook kubeconfig is made of; nothing with [BackendDynamic].
 	Webhook Webhook `json:"webhook"`
 	// Flags are the apiserver's audit flags without those that hold a path of ours, in order.
 	Flags []Flag `json:"flags,omitempty"`

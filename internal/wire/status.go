@@ -59,6 +59,10 @@ type NodeStatus struct {
 	LastError *LastError `json:"lastError,omitempty"`
 	// AgentVersion is the node agent's.
 	AgentVersion string `json:"agentVersion,omitempty"`
+	// WebhookFile is the file that lies there for the apiserver to be told of, where the agent does not tell it; empty elsewhere.
+	WebhookFile string `json:"webhookFile,omitempty"`
+	// Preview is what the change would do that waits; nil where none does.
+	Preview *Preview `json:"preview,omitempty"`
 }
 
 // ApiserverStatus describes the kube-apiserver of one node.
@@ -85,6 +89,10 @@ const (
 	FlatReason   = "reason"
 	FlatMessage  = "message"
 	FlatRevision = "revision"
+	// FlatStalled tells a rollout that goes on by itself from one that waits for a person.
+	FlatStalled = "stalled"
+	// FlatConfig is the resourceVersion of the configuration that the status takes into account.
+	FlatConfig = "configVersion"
 )
 
 // ClusterStatus is the coordinator's summary.
@@ -93,6 +101,9 @@ type ClusterStatus struct {
 
 	Distribution DistributionStatus `json:"distribution"`
 	Strategy     Strategy           `json:"strategy,omitempty"`
+	// Backend is how events leave the apiservers: webhook or dynamic. BackendReason says in a sentence why.
+	Backend       string `json:"backend,omitempty"`
+	BackendReason string `json:"backendReason,omitempty"`
 	// Sink is the URL the apiservers post to, without credentials.
 	Sink string `json:"sink,omitempty"`
 	// Revision is the one that all nodes shall have; with mixed versions the newest node's.
@@ -102,8 +113,10 @@ type ClusterStatus struct {
 	// Fence is the highest permit given so far. Numbers go on from here although the plans that held them are gone.
 	Fence int64 `json:"fence,omitempty"`
 	// Turn is whose turn it is, or was last.
-	Turn       *Turn              `json:"turn,omitempty"`
-	Nodes      []NodeSummary      `json:"nodes,omitempty"`
+	Turn  *Turn         `json:"turn,omitempty"`
+	Nodes []NodeSummary `json:"nodes,omitempty"`
+	// Steps are those of the last rollout, the oldest first. Of a long one the first are left out.
+	Steps      []Step             `json:"steps,omitempty"`
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
@@ -116,6 +129,14 @@ type Turn struct {
 	// Over: the node has answered for its permit. Until then no other node gets one, although the permit was withdrawn: the
 	// node may have begun before it saw that.
 	Over bool `json:"over,omitempty"`
+}
+
+// Step is when a node's phase or reason became another, as the coordinator saw it.
+type Step struct {
+	Time   metav1.Time `json:"time"`
+	Node   string      `json:"node"`
+	Phase  Phase       `json:"phase"`
+	Reason string      `json:"reason,omitempty"`
 }
 
 // DistributionStatus says what was recognised, and why.
@@ -137,4 +158,27 @@ type NodeSummary struct {
 	AuditFlowing    string `json:"auditFlowing,omitempty"`
 	// HasPermit: this node may change now.
 	HasPermit bool `json:"hasPermit,omitempty"`
+}
+
+// Preview is what a change would do to a node. It holds no credential.
+type Preview struct {
+	// Revision is what would be live; empty where our settings would be taken out.
+	Revision string     `json:"revision,omitempty"`
+	Files    []FileDiff `json:"files,omitempty"`
+	// Flags are those of the apiserver that would be set.
+	Flags []Flag `json:"flags,omitempty"`
+	// Restart and Unavailable say in a sentence what is restarted, and for how long whom it keeps waiting.
+	Restart     string `json:"restart"`
+	Unavailable string `json:"unavailable"`
+	// Kept says which settings of others stay.
+	Kept string `json:"kept,omitempty"`
+}
+
+// FileDiff is what would change in one file.
+type FileDiff struct {
+	Path string `json:"path"`
+	// Diff is unified; empty where nothing would change.
+	Diff string `json:"diff,omitempty"`
+	// Cut is how many lines of it were left out.
+	Cut int `json:"cut,omitempty"`
 }

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -60,10 +61,18 @@ func flagText(word string) string {
 // "true" for a flag without a value.
 func (a Args) Lookup(name string) (string, bool) {
 	arg, ok := a.last(name)
-	if ok && !arg.HasValue {
-		return "true", true
+	if !ok {
+		return "", false
 	}
-	return arg.Value, ok
+	return arg.text(), true
+}
+
+// text is the flag's value, "true" for one without.
+func (a Arg) text() string {
+	if !a.HasValue {
+		return "true"
+	}
+	return a.Value
 }
 
 func (a Args) last(name string) (Arg, bool) {
@@ -137,4 +146,18 @@ func (a Args) ServiceAddresses() []string {
 		return nil
 	}
 	return []string{netip.AddrPortFrom(address, servicePort).String()}
+}
+
+// WithFlag returns the words with a flag set: its last occurrence, which counts, gets the value; one that is not there comes last.
+func WithFlag(words []string, f Flag) []string {
+	text := "--" + f.Name + "=" + f.Value
+	arg, there := ParseArgs(words).last(f.Name)
+	if !there {
+		return append(slices.Clone(words), text)
+	}
+	end := arg.index + 1
+	if arg.split {
+		end++
+	}
+	return slices.Replace(slices.Clone(words), arg.index, end, text)
 }

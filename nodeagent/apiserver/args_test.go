@@ -29,3 +29,25 @@ func TestServiceAddresses(t *testing.T) {
 		})
 	}
 }
+
+func TestAFlagIsSetWhereItCounts(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ words, want []string }{
+		"it is not there":              {[]string{"kube-apiserver", "--a=1"}, []string{"kube-apiserver", "--a=1", "--f=v"}},
+		"it has another value":         {[]string{"kube-apiserver", "--f=1", "--a=1"}, []string{"kube-apiserver", "--f=v", "--a=1"}},
+		"its value is a word":          {[]string{"kube-apiserver", "--f", "1", "--a=1"}, []string{"kube-apiserver", "--f=v", "--a=1"}},
+		"it is there twice":            {[]string{"--f=1", "--f=2"}, []string{"--f=1", "--f=v"}},
+		"it is written with one dash":  {[]string{"-f=1"}, []string{"--f=v"}},
+		"there are no words":           {nil, []string{"--f=v"}},
+		"it is a word before another.": {[]string{"--f", "--a"}, []string{"--f=v", "--a"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			before := slices.Clone(c.words)
+			got := WithFlag(c.words, Flag{Name: "f", Value: "v"})
+			if !slices.Equal(got, c.want) || !slices.Equal(before, c.words) {
+				t.Errorf("%q, want %q; the words were %q, and are %q", got, c.want, before, c.words)
+			}
+		})
+	}
+}

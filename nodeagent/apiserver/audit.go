@@ -12,6 +12,7 @@ const (
 	FlagPolicy      = "audit-policy-file"
 	FlagLog         = "audit-log-path"
 	FlagWebhook     = "audit-webhook-config-file"
+	flagDynamic     = "audit-dynamic-configuration"
 	flagWebhookMode = "audit-webhook-mode"
 	modeBatch       = "batch"
 )
@@ -35,7 +36,7 @@ func Existing(args Args, revision string) Audit {
 	a.Policy, _ = args.Lookup(FlagPolicy)
 	a.Log, _ = args.Lookup(FlagLog)
 	a.Webhook, _ = args.Lookup(FlagWebhook)
-	dynamic, _ := args.Lookup("audit-dynamic-configuration")
+	dynamic, _ := args.Lookup(flagDynamic)
 	a.Dynamic = dynamic == "true"
 	for i, arg := range args {
 		if _, again := args[i+1:].last(arg.Name); again || !strings.HasPrefix(arg.Name, "audit-") {

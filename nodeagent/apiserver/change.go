@@ -39,6 +39,9 @@ type FlagChange struct {
 	Replaced bool `json:"replaced,omitempty"`
 	// Previous is the value it had.
 	Previous string `json:"previous,omitempty"`
+	// Entry is the key=value of a flag that holds a map, where that is all of it that is ours; PreviousEntry is what stood in its place.
+	Entry         string `json:"entry,omitempty"`
+	PreviousEntry string `json:"previousEntry,omitempty"`
 	// PreviousText is the word that was replaced, as decoded; PreviousSource the bytes it was written with.
 	PreviousText   string `json:"previousText,omitempty"`
 	PreviousSource string `json:"previousSource,omitempty"`

@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s-audit-enabler.io/internal/reason"
@@ -73,7 +74,8 @@ type item struct {
 //   - What is not there is added, and what an earlier revision of ours set is replaced.
 //   - A distribution's default policy is replaced, its log is kept, the webhook is added.
 //   - The user's policy is kept, and then only the webhook is added: the reason is PolicyNotOurs. The user's log is kept.
-//   - Somebody else's webhook is refused with a [*RefusedError], reason WebhookNotOurs: there can be only one.
+//   - Somebody else's webhook is refused with a [*RefusedError], reason WebhookNotOurs: there can be only one. Where no webhook is
+//     wanted, because an AuditSink says where the events go, it is kept.
 //
 // Options override this for each of the three: keep or replace for policy and log, refuse or replace for the webhook.
 // desired holds all flags that are wanted, those with files of ours included; a flag belongs to the item that its name
@@ -82,12 +84,13 @@ func Decide(existing Audit, origin Origin, options ExistingOptions, desired []Fl
 	known := defaultsOf(origin)
 	policy := decidePolicy(existing.owner(existing.Policy, known.policies), options.Policy)
 	log := decideLog(existing.owner(existing.Log, known.logs), options.Log, policy)
-	webhook, err := decideWebhook(existing, options.Webhook)
+	wanted := slices.ContainsFunc(desired, func(f Flag) bool { return f.Name == FlagWebhook })
+	webhook, err := decideWebhook(existing, options.Webhook, wanted)
 	if err != nil {
 		return Decision{}, err
 	}
 	d := Decision{
-		PolicyOurs: policy.action != Keep, LogOurs: log.action != Keep, WebhookOurs: true, Log: existing.Log,
+		PolicyOurs: policy.action != Keep, LogOurs: log.action != Keep, WebhookOurs: wanted, Log: existing.Log,
 	}
 	if !d.PolicyOurs {
 		d.Reason = reason.PolicyNotOurs
@@ -99,13 +102,17 @@ func Decide(existing Audit, origin Origin, options ExistingOptions, desired []Fl
 			belongs = log
 		case strings.HasPrefix(f.Name, "audit-webhook-"):
 			belongs = webhook
+		case f.Name == flagDynamic:
+			belongs = item{name: "dynamic", owner: OwnerNone, action: Add, why: "an AuditSink says where the events go"}
 		}
 		d.decideFlag(existing, belongs, f)
 		if f.Name == FlagLog && log.action != Keep {
 			d.Log = f.Value
 		}
 	}
-	d.forceBatch(existing, desired)
+	if wanted {
+		d.forceBatch(existing, desired)
+	}
 	return d, nil
 }
 
@@ -185,9 +192,11 @@ func decideLog(owner Owner, option string, policy item) item {
 	return it
 }
 
-func decideWebhook(existing Audit, option string) (item, error) {
+func decideWebhook(existing Audit, option string, wanted bool) (item, error) {
 	it := item{name: "webhook", owner: existing.owner(existing.Webhook, nil), action: Replace}
 	switch {
+	case !wanted && it.owner == OwnerUser:
+		it.action, it.why = Keep, "the other webhook is in no AuditSink's way"
 	case it.owner == OwnerNone:
 		it.action, it.why = Add, "there is no webhook"
 	case it.owner == OwnerOurs:

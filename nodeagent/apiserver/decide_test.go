@@ -28,6 +28,7 @@ func TestDecide(t *testing.T) {
 	rke := []string{"--audit-policy-file", "/etc/kubernetes/audit-policy.yaml", "--audit-log-path", rkeLog, "--audit-log-format=json"}
 	users := []string{"--audit-policy-file=/etc/my.yaml", "--audit-log-path=/var/log/my.log"}
 	ours := []string{"--audit-policy-file=/var/lib/k8s_audit/r1/audit-policy.yaml", "--audit-log-path=/var/lib/k8s_audit/log/k8s_audit_events.log", "--audit-log-maxsize=5", "--audit-webhook-config-file=/var/lib/k8s_audit/r1/webhook-config.yaml"}
+	const switchedOn = "audit-dynamic-configuration"
 	const ourLog = "/var/lib/k8s_audit/log/k8s_audit_events.log"
 
 	for name, tc := range map[string]struct {
@@ -40,6 +41,7 @@ func TestDecide(t *testing.T) {
 		policy   bool // ours
 		reason   string
 		refused  string
+		dynamic  bool
 	}{
 		"nothing there: all is added":                       {origin: OriginKubeadm, flags: all, log: ourLog, policy: true},
 		"kubespray: policy replaced, log kept":              {args: kubespray, origin: OriginKubespray, flags: append(policy, webhook...), log: "/var/log/kubernetes/audit/kube-apiserver-audit.log", policy: true},
@@ -57,9 +59,17 @@ func TestDecide(t *testing.T) {
 		"somebody else's webhook is refused":                {args: []string{"--audit-webhook-config-file=/etc/falco.yaml"}, refused: reason.WebhookNotOurs},
 		"somebody else's webhook is refused, with our mark": {args: append([]string{"--audit-webhook-config-file=/etc/falco.yaml"}, ours[:2]...), revision: "r1", refused: reason.WebhookNotOurs},
 		"somebody else's webhook replaced as asked":         {args: []string{"--audit-webhook-config-file=/etc/falco.yaml", "--audit-webhook-mode=blocking"}, options: ExistingOptions{Webhook: "replace"}, flags: append(all, "audit-webhook-mode"), log: ourLog, policy: true},
+		"an AuditSink, nothing there":                       {dynamic: true, flags: append(append(policy, log...), switchedOn), log: ourLog, policy: true},
+		"an AuditSink beside somebody else's webhook":       {dynamic: true, args: []string{"--audit-webhook-config-file=/etc/falco.yaml", "--audit-webhook-mode=blocking"}, flags: append(append(policy, log...), switchedOn), log: ourLog, policy: true},
+		"an AuditSink beside the user's policy and log":     {dynamic: true, args: users, flags: []string{switchedOn}, log: "/var/log/my.log", reason: reason.PolicyNotOurs},
+		"an AuditSink that is on already":                   {dynamic: true, args: append([]string{"--audit-dynamic-configuration=true"}, users...), flags: []string{switchedOn}, log: "/var/log/my.log", reason: reason.PolicyNotOurs},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			desired := desired
+			if tc.dynamic {
+				desired = dynamic("r2").Flags
+			}
 			got, err := Decide(Existing(ParseArgs(tc.args), tc.revision), tc.origin, tc.options, desired)
 			if tc.refused != "" {
 				var refused *RefusedError
@@ -74,7 +84,7 @@ func TestDecide(t *testing.T) {
 			if d := cmp.Diff(tc.flags, names(got.Flags)); d != "" {
 				t.Errorf("flags (-want +got):\n%s", d)
 			}
-			if got.Log != tc.log || got.PolicyOurs != tc.policy || got.Reason != tc.reason || !got.WebhookOurs {
+			if got.Log != tc.log || got.PolicyOurs != tc.policy || got.Reason != tc.reason || got.WebhookOurs == tc.dynamic {
 				t.Errorf("log %q, policy ours %v, reason %q", got.Log, got.PolicyOurs, got.Reason)
 			}
 			if len(got.Verdicts) < len(desired) {

@@ -97,13 +97,14 @@ func (e *editor) flags(intent Intent) error {
 			missing = append(missing, "--"+f.Name+"="+f.Value)
 			e.change.Flags = append(e.change.Flags, FlagChange{Name: f.Name, Value: f.Value})
 		case current != f.Value:
-			if err := e.replaceFlag(arg, f, current); err != nil {
+			if err := e.replaceFlag(arg, FlagChange{Name: f.Name, Value: f.Value, Previous: current}); err != nil {
 				return err
 			}
 		}
 	}
-	if len(missing) == 0 {
-		return nil
+	added, err := e.entries(intent)
+	if missing = append(missing, added...); err != nil || len(missing) == 0 {
+		return err
 	}
 	cmd := e.m.command
 	if cmd.list == nil {
@@ -129,6 +130,31 @@ func (e *editor) flags(intent Intent) error {
 	return e.add(s, err, cmd.listPath, appended(items))
 }
 
+// entries puts keys into flags that others have keys in, and returns the flags that are missing.
+func (e *editor) entries(intent Intent) (missing []string, err error) {
+	for _, f := range intent.Entries {
+		key, want, _ := strings.Cut(f.Value, "=")
+		arg, at, there := e.m.args.holder(f.Name, key)
+		switch {
+		case !there:
+			missing = append(missing, "--"+f.Name+"="+f.Value)
+			e.change.Flags = append(e.change.Flags, FlagChange{Name: f.Name, Value: f.Value, Entry: f.Value})
+		case at != nil && sameEntry(at.value, want):
+		case !arg.HasValue:
+			return nil, errorAtNode(e.m.command.words[arg.index].node, NotEditable, "--%s has no value", f.Name)
+		default:
+			change := FlagChange{Name: f.Name, Value: withEntry(arg.Value, at, f.Value), Previous: arg.Value, Entry: f.Value}
+			if at != nil {
+				change.PreviousEntry = at.text(arg)
+			}
+			if err := e.replaceFlag(arg, change); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return missing, nil
+}
+
 // quote writes a word for the string that the command is.
 func (c *command) quote(text string, near word) (string, error) {
 	if c.form == FormShell {
@@ -140,18 +166,14 @@ func (c *command) quote(text string, near word) (string, error) {
 	return text, nil
 }
 
-func (e *editor) replaceFlag(arg Arg, f Flag, current string) error {
+// replaceFlag gives a flag another value where it stands.
+func (e *editor) replaceFlag(arg Arg, change FlagChange) error {
 	cmd := e.m.command
-	w := cmd.words[arg.index]
-	name, _, _ := strings.Cut(w.text, "=")
-	text := name + "=" + f.Value
-	if arg.split {
-		w, text = cmd.words[arg.index+1], f.Value
-		if strings.HasPrefix(text, "-") || text == "" {
-			return errorAtNode(w.node, NotEditable, "--%s %q cannot be written as two words", f.Name, text)
-		}
+	w, text, err := cmd.rewritten(arg, change.Value)
+	if err != nil {
+		return err
 	}
-	change := FlagChange{Name: f.Name, Value: f.Value, Replaced: true, Previous: current, PreviousText: w.text}
+	change.Replaced, change.PreviousText = true, w.text
 	src := e.m.src
 	if w.whole {
 		s, err := src.replaceItem(w.node, text, e.inFlow(w))
@@ -168,6 +190,20 @@ func (e *editor) replaceFlag(arg Arg, f Flag, current string) error {
 	change.PreviousSource = deref(w.node).Value[w.from:w.to]
 	e.change.Flags = append(e.change.Flags, change)
 	return e.inString(w, w.from, w.to, quoted)
+}
+
+// rewritten is the word to write in place of another so that a flag has a value.
+func (c *command) rewritten(arg Arg, value string) (word, string, error) {
+	w := c.words[arg.index]
+	name, _, _ := strings.Cut(w.text, "=")
+	if !arg.split {
+		return w, name + "=" + value, nil
+	}
+	w = c.words[arg.index+1]
+	if strings.HasPrefix(value, "-") || value == "" {
+		return w, "", errorAtNode(w.node, NotEditable, "--%s %q cannot be written as two words", arg.Name, value)
+	}
+	return w, value, nil
 }
 
 // inFlow reports whether a word is an item of a flow list.
@@ -322,6 +358,17 @@ func (m *Manifest) satisfies(before *Manifest, intent Intent) error {
 		wanted[f.Name] = f.Value
 		if got, ok := m.args.Lookup(f.Name); !ok || got != f.Value {
 			return unproved("--%s would be %q, not %q", f.Name, got, f.Value)
+		}
+	}
+	for _, f := range intent.Entries {
+		wanted[f.Name] = f.Value
+		key, value, _ := strings.Cut(f.Value, "=")
+		entries := before.args.entries(f.Name)
+		if got, ok := entries[key]; !ok || !sameEntry(got, value) {
+			entries[key] = value
+		}
+		if times := len(m.args.All(f.Name)); !maps.Equal(entries, m.args.entries(f.Name)) || times != max(1, len(before.args.All(f.Name))) {
+			return unproved("--%s would hold something else", f.Name)
 		}
 	}
 	if m.command.form != before.command.form || !slices.Equal(m.others(wanted), before.others(wanted)) {

@@ -32,6 +32,17 @@ func enabled(revision string) Intent {
 	}
 }
 
+// dynamic is the intent of a first enablement where an AuditSink says where the events go.
+func dynamic(revision string) Intent {
+	intent := enabled(revision)
+	intent.Flags = append(intent.Flags[:4:4], Flag{Name: "audit-dynamic-configuration", Value: "true"})
+	intent.Entries = []Flag{
+		{Name: "feature-gates", Value: "DynamicAuditing=true"},
+		{Name: "runtime-config", Value: "auditregistration.k8s.io/v1alpha1=true"},
+	}
+	return intent
+}
+
 // section returns a file of a txtar archive. Archives hold lines, so "\r" is written as ␍, a missing last line end as ␄.
 func section(t *testing.T, archive *txtar.Archive, name string) []byte {
 	t.Helper()
@@ -48,8 +59,19 @@ func section(t *testing.T, archive *txtar.Archive, name string) []byte {
 // TestEditGoldens edits real manifests; each archive has the input and the diff that the edit may make.
 func TestEditGoldens(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/edit/*.txtar")
-	if err != nil || len(files) < 10 {
+	goldens(t, "edit", 10, enabled("r0123456789ab"))
+}
+
+// TestDynamicGoldens does so with flags that hold a map, where others have keys in them.
+func TestDynamicGoldens(t *testing.T) {
+	t.Parallel()
+	goldens(t, "dynamic", 4, dynamic("r0123456789ab"))
+}
+
+func goldens(t *testing.T, dir string, atLeast int, intent Intent) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/" + dir + "/*.txtar")
+	if err != nil || len(files) < atLeast {
 		t.Fatalf("%d archives: %v", len(files), err)
 	}
 	for _, file := range files {
@@ -60,7 +82,7 @@ func TestEditGoldens(t *testing.T) {
 				t.Fatal(err)
 			}
 			in := section(t, archive, "in")
-			out, change := mustEdit(t, in, enabled("r0123456789ab"))
+			out, change := mustEdit(t, in, intent)
 			diff := strings.ReplaceAll(Diff(in, out), "\r", "␍")
 			if *update {
 				archive.Files = []txtar.File{archive.Files[0], {Name: "diff", Data: []byte(diff)}}

@@ -37,6 +37,7 @@ func FuzzEdit(f *testing.F) {
 		intent.Flags[0].Value, intent.Flags[3].Value = policy, size
 		if replace {
 			intent.Flags = append(intent.Flags, Flag{Name: "secure-port", Value: "7443"}, Flag{Name: "v", Value: size})
+			intent.Entries = dynamic("").Entries
 		}
 		out, change, err := Edit(in, intent)
 		if err != nil {
@@ -52,6 +53,11 @@ func FuzzEdit(f *testing.F) {
 		for _, want := range intent.Flags {
 			if got, _ := m.Args().Lookup(want.Name); got != want.Value {
 				t.Fatalf("--%s is %q, want %q", want.Name, got, want.Value)
+			}
+		}
+		for _, want := range intent.Entries {
+			if !m.Args().HasEntry(want.Name, want.Value) {
+				t.Fatalf("--%s lacks %s", want.Name, want.Value)
 			}
 		}
 		again, second, err := Edit(out, intent)

@@ -81,7 +81,8 @@ func (g *generator) flags() []string {
 	var out []string
 	for range g.pick(6) {
 		out = append(out, strings.Fields(g.one("--secure-port=6443", "--v=2", "--v 3", "--audit-log-path=/x", "--audit_policy_file=/y",
-			"--audit-log-maxsize 7", "--audit-policy-file", "--audit-policy-file=/z --audit-policy-file=/zz", "--é=ü", "--a=[b],{c}", "--quoted='x\"y'", "-v=4"))...)
+			"--audit-log-maxsize 7", "--audit-policy-file", "--audit-policy-file=/z --audit-policy-file=/zz", "--é=ü", "--a=[b],{c}", "--quoted='x\"y'", "-v=4",
+			"--feature-gates=A=true", "--feature-gates A=true,DynamicAuditing=false", "--feature_gates=", "--runtime-config=api/all=false,", "--runtime-config=auditregistration.k8s.io/v1alpha1 --runtime-config=a/b=true"))...)
 	}
 	return out
 }
@@ -208,7 +209,7 @@ func (g *generator) manifest() []byte {
 // no reason for one.
 func FuzzEditShapes(f *testing.F) {
 	for seed := range 64 {
-		choices := make([]byte, 64)
+		choices := make([]byte, 64+seed%2)
 		for i := range choices {
 			choices[i] = byte((seed*31 + i*i*7 + i*seed) >> 1)
 		}
@@ -220,6 +221,9 @@ func FuzzEditShapes(f *testing.F) {
 			t.Skip(err)
 		}
 		intent := enabled("r0123456789ab")
+		if len(choices)%2 == 1 {
+			intent = dynamic("r0123456789ab")
+		}
 		out, change, err := Edit(in, intent)
 		if err != nil {
 			t.Skip(err)
@@ -246,7 +250,7 @@ func TestEditShapes(t *testing.T) {
 	refusals := map[string]int{}
 	example := map[string]string{}
 	state := uint32(12345)
-	for range total {
+	for i := range total {
 		choices := make([]byte, 96)
 		for i := range choices {
 			state = state*1664525 + 1013904223
@@ -259,7 +263,11 @@ func TestEditShapes(t *testing.T) {
 			continue
 		}
 		parsed++
-		out, change, err := Edit(in, enabled("r0123456789ab"))
+		intent := enabled("r0123456789ab")
+		if i%2 == 1 {
+			intent = dynamic("r0123456789ab")
+		}
+		out, change, err := Edit(in, intent)
 		if err != nil {
 			refusals["edit: "+reasonOf(err)]++
 			example["edit: "+reasonOf(err)] = err.Error() + "\n" + string(in)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -39,7 +40,10 @@ type Volume struct {
 // Intent is what a manifest shall contain. What it contains already is not touched.
 type Intent struct {
 	// Flags in the order in which missing ones are appended.
-	Flags   []Flag
+	Flags []Flag
+	// Entries are keys of flags that hold a map and are shared with others: the flag's name, and key=value. The flag keeps its other
+	// keys; one that is missing is appended after Flags.
+	Entries []Flag
 	Volumes []Volume
 	// Annotations of the pod.
 	Annotations map[string]string
@@ -73,6 +77,7 @@ func LogVolume() Volume {
 
 var (
 	flagName      = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	entryText     = regexp.MustCompile(`^[A-Za-z0-9./-]+$`)
 	volumeName    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,55}[a-z0-9])?$`)
 	annotationKey = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$`)
 )
@@ -80,7 +85,7 @@ var (
 // validate refuses what cannot be written into a manifest.
 func (in Intent) validate() error {
 	seen := map[string]bool{}
-	for _, f := range in.Flags {
+	for _, f := range slices.Concat(in.Flags, in.Entries) {
 		if !flagName.MatchString(f.Name) {
 			return fmt.Errorf("flag name %q is not one", f.Name)
 		}
@@ -90,6 +95,11 @@ func (in Intent) validate() error {
 		seen[f.Name] = true
 		if !printable(f.Value) {
 			return fmt.Errorf("value of flag --%s has a character that cannot be printed", f.Name)
+		}
+	}
+	for _, f := range in.Entries {
+		if key, value, ok := strings.Cut(f.Value, "="); !ok || !entryText.MatchString(key) || !entryText.MatchString(value) {
+			return fmt.Errorf("entry %q of --%s is not like key=value", f.Value, f.Name)
 		}
 	}
 	mounts := map[string]bool{}

@@ -96,11 +96,20 @@ func (r *reverter) flags() error {
 		if err != nil {
 			return err
 		}
+		if f.Entry != "" && !slices.Contains(m.args.All(f.Name), f.Value) {
+			if err := r.entry(m, f); err != nil {
+				return err
+			}
+			continue
+		}
 		arg, ok := m.args.last(f.Name)
+		if f.Entry != "" {
+			arg, ok = m.args.with(f.Name, f.Value)
+		}
 		if !ok {
 			continue
 		}
-		if now, _ := m.args.Lookup(f.Name); now != f.Value {
+		if now := arg.text(); now != f.Value {
 			if !f.Replaced || now != f.Previous {
 				r.keepf("flag --%s has been changed to %q", f.Name, now)
 			}
@@ -118,6 +127,52 @@ func (r *reverter) flags() error {
 	return nil
 }
 
+// entry takes a key out of a flag that others have changed since: their keys stay.
+func (r *reverter) entry(m *Manifest, f FlagChange) error {
+	arg, at, ok := m.args.holder(f.Name, f.key())
+	if !ok || at == nil || at.text(arg) == f.PreviousEntry {
+		return nil
+	}
+	if _, ours, _ := strings.Cut(f.Entry, "="); !sameEntry(at.value, ours) {
+		r.keepf("%s of --%s has been changed to %q", at.key, f.Name, at.value)
+		return nil
+	}
+	value := withoutEntry(arg.Value, *at)
+	if f.PreviousEntry != "" {
+		value = withEntry(arg.Value, at, f.PreviousEntry)
+	}
+	if value == "" {
+		return r.removeFlag(m, arg)
+	}
+	w, text, err := m.command.rewritten(arg, value)
+	if err != nil {
+		return err
+	}
+	if w.whole {
+		e := &editor{m: m}
+		s, err := m.src.replaceItem(w.node, text, e.inFlow(w))
+		if err != nil {
+			return err
+		}
+		return r.step(s, w.path, set(text))
+	}
+	quoted, err := m.command.quote(text, w)
+	if err != nil {
+		return err
+	}
+	return r.inString(m, w, quoted)
+}
+
+// inString writes other source in place of a word of a string.
+func (r *reverter) inString(m *Manifest, w word, source string) error {
+	s, err := m.src.within(w.node, w.from, w.to, source)
+	if err != nil {
+		return err
+	}
+	value := w.node.Value
+	return r.step(s, w.path, set(value[:w.from]+source+value[w.to:]))
+}
+
 func (r *reverter) restoreFlag(m *Manifest, arg Arg, f FlagChange) error {
 	w := m.command.words[arg.index]
 	text := f.PreviousText
@@ -125,12 +180,7 @@ func (r *reverter) restoreFlag(m *Manifest, arg Arg, f FlagChange) error {
 		w, text = m.command.words[arg.index+1], f.Previous
 	}
 	if !w.whole {
-		s, err := m.src.within(w.node, w.from, w.to, f.PreviousSource)
-		if err != nil {
-			return err
-		}
-		value := w.node.Value
-		return r.step(s, w.path, set(value[:w.from]+f.PreviousSource+value[w.to:]))
+		return r.inString(m, w, f.PreviousSource)
 	}
 	e := &editor{m: m}
 	s, err := m.src.replaceItem(w.node, text, e.inFlow(w))

@@ -23,6 +23,11 @@ func TestAValueWithShellCharactersStaysOneWord(t *testing.T) {
 	nasty := []string{
 		"/a b", "$(touch x)", "`id`", "'", `"`, "it's \"so\"", "a;b", "a|b&c", ">/tmp/x", "~", "*", "#no comment", `back\slash`, "$HOME", "!x", "é ✓", "",
 	}
+	// It is written once, before anything runs: a file that is open for writing, in a process that was just begun, cannot be run.
+	binary := filepath.Join(t.TempDir(), "kube-apiserver")
+	if err := os.WriteFile(binary, []byte("#!"+sh+"\nfor a; do printf '%s\\0' \"$a\"; done > arguments\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range []string{"kops-1.11-shell", "kops-shell", "minikube-1.11-shell", "shell-literal", "shell-double-quoted"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -34,13 +39,13 @@ func TestAValueWithShellCharactersStaysOneWord(t *testing.T) {
 			for _, value := range nasty {
 				intent := Intent{Flags: []Flag{{Name: "audit-policy-file", Value: value}, {Name: "audit-webhook-mode", Value: "batch"}}}
 				out, change := mustEdit(t, in, intent)
-				got := run(t, sh, out)
+				got := run(t, sh, binary, out)
 				for _, want := range []string{"--audit-policy-file=" + value, "--audit-webhook-mode=batch"} {
 					if !slices.Contains(got, want) {
 						t.Errorf("%q became %q", want, got)
 					}
 				}
-				if before := run(t, sh, in); len(got) != len(before)+2 {
+				if before := run(t, sh, binary, in); len(got) != len(before)+2 {
 					t.Errorf("%d words became %d with two flags more: %q", len(before), len(got), got)
 				}
 				checkRoundTrips(t, in, out, change)
@@ -49,18 +54,14 @@ func TestAValueWithShellCharactersStaysOneWord(t *testing.T) {
 	}
 }
 
-// run returns the arguments that a manifest's script gives to kube-apiserver.
-func run(t *testing.T, sh string, manifest []byte) []string {
+// run returns the arguments that a manifest's script gives to kube-apiserver; binary writes them into its working directory.
+func run(t *testing.T, sh, binary string, manifest []byte) []string {
 	t.Helper()
 	m, err := ParseManifest(manifest)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	binary := filepath.Join(dir, "kube-apiserver")
-	if err := os.WriteFile(binary, []byte("#!"+sh+"\nfor a; do printf '%s\\0' \"$a\"; done > "+dir+"/arguments\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
 	w := m.command.binary
 	text := deref(w.node).Value
 	script := text[:w.from] + binary + text[w.to:]

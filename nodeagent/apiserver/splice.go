@@ -231,8 +231,8 @@ func (s *source) within(n *yaml.Node, from, to int, text string) (splice, error)
 		out.text = quoted[1 : len(quoted)-1]
 	case yaml.SingleQuotedStyle:
 		out.text = strings.ReplaceAll(text, "'", "''")
-	case 0:
-		if strings.Contains(text, ": ") || strings.Contains(text, " #") || strings.ContainsAny(text, ",[]{}") {
+	case 0: // a comma is one unless the string is in a flow collection, which the proof of the result would show
+		if strings.Contains(text, ": ") || strings.Contains(text, " #") || strings.ContainsAny(text, "[]{}") {
 			return splice{}, errorAtNode(n, NotEditable, "%q cannot be written into this unquoted string", text)
 		}
 		out.text = text

@@ -20,6 +20,7 @@ func wellKnownSockets() []string {
 		"/run/k3s/containerd/containerd.sock",
 		"/run/k0s/containerd.sock",
 		"/var/snap/microk8s/common/run/containerd.sock",
+		"/var/snap/k8s/common/run/containerd.sock",
 		"/run/containerd/containerd.sock",
 	}
 }

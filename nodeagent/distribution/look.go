@@ -19,12 +19,12 @@ const maxRelease = 64 << 10
 // Owner reports whether a command line is that of a program that runs apiservers in a way of its own.
 func Owner(args []string) bool {
 	words := strings.Fields(strings.Join(args, " ")) // some write all of it into their first argument
-	return len(words) > 0 && slices.Contains([]string{"rke2", "k3s", "k0s", "kubelite"}, path.Base(words[0]))
+	return len(words) > 0 && slices.Contains([]string{"rke2", "k3s", "k0s", "kubelite", "k8sd"}, path.Base(words[0]))
 }
 
 // Look gathers what a host shows. What cannot be read counts as not there. staticPods and programs come from the process table; of
 // the manifest only what it says of its makers is kept.
-func Look(host *hostfs.FS, staticPods string, programs []string, manifestPath string, manifest []byte) Host {
+func Look(host hostfs.Reader, staticPods string, programs []string, manifestPath string, manifest []byte) Host {
 	h := Host{OS: osID(host), StaticPods: staticPods, Programs: programs}
 	if manifestPath != "" {
 		h.Manifest = makers(manifestPath, manifest)
@@ -48,7 +48,7 @@ func traces(staticPods string) []string {
 }
 
 // osID reads ID= from os-release (man 5 os-release).
-func osID(host *hostfs.FS) string {
+func osID(host hostfs.Reader) string {
 	for _, file := range []string{"/etc/os-release", "/usr/lib/os-release"} {
 		data, err := host.ReadFile(file, maxRelease)
 		if err != nil {

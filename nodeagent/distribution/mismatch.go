@@ -24,6 +24,8 @@ const (
 	K3s      = "k3s"
 	K0s      = "k0s"
 	MicroK8s = "microk8s"
+	// CanonicalKubernetes is the snap k8s.
+	CanonicalKubernetes = "canonical-kubernetes"
 )
 
 // Names of those whose apiservers read a configuration file of their distribution's.
@@ -32,9 +34,15 @@ const (
 	Minishift  = "minishift"
 )
 
+// OpenShift4 is the one whose operator configures its apiservers; only a file for them is written on its hosts.
+const OpenShift4 = "openshift-4"
+
+// RKE is the one whose apiserver is a container of the Docker Engine.
+const RKE = "rke"
+
 // Names are all of them.
 func Names() []string {
-	return []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Kops, RKE2, K3s, K0s, MicroK8s, OpenShift3, Minishift}
+	return []string{Kubeadm, Kind, Kubespray, ClusterAPI, Minikube, Kops, RKE2, K3s, K0s, MicroK8s, CanonicalKubernetes, OpenShift3, Minishift, OpenShift4, RKE}
 }
 
 // Host is what a host shows of who owns its apiserver.
@@ -49,6 +57,8 @@ type Host struct {
 	Missing bool
 	// Files are those of [traces] that are there.
 	Files []string
+	// ContainerOfRKE: the Docker Engine has a container kube-apiserver with RKE's label. It is looked for where a plan says so.
+	ContainerOfRKE bool
 	// Programs are the command lines of those that own apiservers and run on the host itself, not in a container on it.
 	Programs []string
 }
@@ -105,9 +115,15 @@ func Mismatch(name string, h Host) string {
 		if h.anyOf(openShift3Config) == "" {
 			return fmt.Sprintf("the plan says OpenShift 3, but there is no %s on this host", openShift3Config)
 		}
+	case OpenShift4:
+		return notOpenShift4(h)
 	case Minishift:
 		if h.anyOf(minishiftConfig) == "" {
 			return fmt.Sprintf("the plan says Minishift, but there is no %s on this host", minishiftConfig)
+		}
+	case RKE:
+		if !h.ContainerOfRKE {
+			return "the plan says rke, but the Docker Engine of this host has no container kube-apiserver with the label io.rancher.rke.container.name"
 		}
 	case K0s:
 		if h.runs(name, "controller") == "" {
@@ -115,7 +131,11 @@ func Mismatch(name string, h Host) string {
 		}
 	case MicroK8s:
 		if h.runs("kubelite") == "" {
-			return "the plan says microk8s, but no process kubelite runs on this host, or it does in a strictly confined snap, which cannot read our files"
+			return "the plan says microk8s, but no process kubelite runs on this host"
+		}
+	case CanonicalKubernetes:
+		if h.runs("k8sd") == "" {
+			return "the plan says canonical-kubernetes, but no process k8sd runs on this host"
 		}
 	}
 	if unit := h.anyOf(kopsUnits()...); unit != "" && path.Base(h.Manifest.Path) == kopsManifest {
@@ -132,6 +152,18 @@ func notKops(h Host) string {
 		return fmt.Sprintf(says+"the apiserver's manifest is %s, and kops writes %s", h.Manifest.Path, kopsManifest)
 	case h.Missing:
 		return fmt.Sprintf(says+"there is no %s in %s", kopsManifest, h.StaticPods)
+	}
+	return ""
+}
+
+// notOpenShift4: a master that joins has the operator's directory before it has a manifest; until then nothing of an apiserver is there at all.
+func notOpenShift4(h Host) string {
+	const says = "the plan says OpenShift 4, but "
+	switch {
+	case h.anyOf(openShift4Files) == "":
+		return says + "there is no " + openShift4Files + " on this host"
+	case h.Manifest.Path != "" && h.Manifest.Namespace != "openshift-kube-apiserver":
+		return says + h.Manifest.Path + " is not in the namespace openshift-kube-apiserver"
 	}
 	return ""
 }
@@ -153,13 +185,14 @@ func owners() []owner {
 			}
 			return ""
 		}},
-		{"OpenShift 4", "", openShift4},
+		{"OpenShift 4", OpenShift4, openShift4},
 		{"Minishift", Minishift, func(h Host) string { return h.anyOf(minishiftConfig) }},
 		{"OpenShift 3", OpenShift3, openShift3},
 		{"RKE2", RKE2, func(h Host) string { return cmp.Or(h.runs("rke2", "server"), h.below(rancherDir+"/rke2")) }},
 		{"k3s", K3s, func(h Host) string { return cmp.Or(h.runs("k3s", "server"), h.below(rancherDir+"/k3s")) }},
 		{"k0s", K0s, func(h Host) string { return h.runs("k0s", "controller") }},
 		{"MicroK8s", MicroK8s, func(h Host) string { return h.runs("kubelite") }},
+		{"Canonical Kubernetes", CanonicalKubernetes, func(h Host) string { return h.runs("k8sd") }},
 		{"Deckhouse", "", func(h Host) string { return cmp.Or(h.marked("deckhouse.io"), h.mounts(deckhouseDir)) }},
 		{"Gardener", "", func(h Host) string { return h.marked("gardener.cloud") }},
 	}

@@ -23,9 +23,10 @@ const (
 
 // Offsets in the headers of packets.
 const (
-	v4Destination, v6Destination = 16, 24
-	tcpDestination, tcpFlags     = 2, 13
-	localAddress                 = 2 // RTN_LOCAL of linux/rtnetlink.h
+	v4Source, v4Destination             = 12, 16
+	v6Source, v6Destination             = 8, 24
+	tcpSource, tcpDestination, tcpFlags = 0, 2, 13
+	localAddress                        = 2 // RTN_LOCAL of linux/rtnetlink.h
 )
 
 // Flags of a TCP segment: the first one of a connection has SYN and no other of these.
@@ -55,6 +56,18 @@ func tableOf(f family) *nftables.Table {
 
 func leaseOf(t *nftables.Table) *nftables.Set {
 	return &nftables.Set{Table: t, Name: leaseName, KeyType: nftables.TypeInetService, HasTimeout: true}
+}
+
+// exceptOf holds the addresses that a route leaves out.
+func exceptOf(t *nftables.Table, f family, route int) *nftables.Set {
+	return &nftables.Set{Table: t, Name: fmt.Sprintf("except%d", route), KeyType: addressType(f)}
+}
+
+func addressType(f family) nftables.SetDatatype {
+	if f == v6 {
+		return nftables.TypeIP6Addr
+	}
+	return nftables.TypeIPAddr
 }
 
 // install puts the tables in place, lease included, all at once. A table of an earlier life is replaced.
@@ -92,10 +105,7 @@ func (k tables) add(c *nftables.Conn, routes Routes) error {
 		if len(route.Except) == 0 {
 			continue
 		}
-		excepts[i] = &nftables.Set{Table: t, Name: fmt.Sprintf("except%d", i), KeyType: nftables.TypeIPAddr}
-		if routes.Family == v6 {
-			excepts[i].KeyType = nftables.TypeIP6Addr
-		}
+		excepts[i] = exceptOf(t, routes.Family, i)
 		var elements []nftables.SetElement
 		for _, a := range route.Except {
 			elements = append(elements, nftables.SetElement{Key: a.AsSlice()})
@@ -126,30 +136,42 @@ func (k tables) elements(routes Routes) []nftables.SetElement {
 	return elements
 }
 
-// rule reads: not our own packets; TCP to this port, while the lease holds; a connection's first packet; to this address;
-// goes there instead. A host that has not tracked connections until now takes the next packet of one for its first.
+// rule reads: a packet that begins a connection to this route goes there instead.
 func (k tables) rule(f family, r Route, lease, except *nftables.Set) []expr.Any {
-	port := binary.BigEndian.AppendUint16(nil, r.To.Port())
-	rule := []expr.Any{
+	return append(append(k.begins(f, r, lease, except), &expr.Counter{}), instead(f, r.Instead)...)
+}
+
+// begins reads: not our own packets; a connection's first packet to this port, while the lease holds, and to this address.
+func (k tables) begins(f family, r Route, lease, except *nftables.Set) []expr.Any {
+	match := append([]expr.Any{
 		&expr.Meta{Key: expr.MetaKeyMARK, Register: register},
 		&expr.Bitwise{
 			SourceRegister: register, DestRegister: register, Len: 4,
 			Mask: binaryutil.NativeEndian.PutUint32(k.mask), Xor: binaryutil.NativeEndian.PutUint32(0),
 		},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: binaryutil.NativeEndian.PutUint32(k.mark)},
+	}, k.beginsAt(r.To.Port())...)
+	match = append(match,
+		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: tcpDestination, Len: 2},
+		&expr.Lookup{SourceRegister: register, SetName: lease.Name, SetID: lease.ID},
+	)
+	return append(match, destination(f, r.To.Addr(), except)...)
+}
+
+// beginsAt reads: the first packet of a TCP connection to a port. A host that has not tracked connections until now takes the next
+// packet of one for its first.
+func (tables) beginsAt(port uint16) []expr.Any {
+	return []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{unix.IPPROTO_TCP}},
 		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: tcpDestination, Len: 2},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: port},
-		&expr.Lookup{SourceRegister: register, SetName: lease.Name, SetID: lease.ID},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: binary.BigEndian.AppendUint16(nil, port)},
 		&expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: tcpFlags, Len: 1},
 		&expr.Bitwise{
 			SourceRegister: register, DestRegister: register, Len: 1, Mask: []byte{tcpFIN | tcpSYN | tcpRST | tcpACK}, Xor: []byte{0},
 		},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{tcpSYN}},
 	}
-	rule = append(rule, destination(f, r.To.Addr(), except)...)
-	return append(append(rule, &expr.Counter{}), instead(f, r.Instead)...)
 }
 
 // destination matches one address, or every local one.

@@ -19,11 +19,9 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sys/unix"
 )
 
 // ErrRefused says that the apiserver answered but did not accept the agent's token (401, 403).
@@ -237,25 +235,6 @@ func (c *Client) transport() (*http.Transport, error) {
 		DisableKeepAlives:   true,
 		TLSNextProto:        map[string]func(string, *tls.Conn) http.RoundTripper{}, // no HTTP/2
 	}, nil
-}
-
-// Marked is a [net.Dialer]'s Control that does what [Config.Mark] says.
-func Marked(value uint32) func(network, address string, c syscall.RawConn) error {
-	if value == 0 {
-		return nil
-	}
-	return func(_, _ string, c syscall.RawConn) error {
-		var err error
-		if controlErr := c.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, int(value))
-		}); controlErr != nil {
-			return controlErr
-		}
-		if err != nil && !errors.Is(err, unix.EPERM) {
-			return fmt.Errorf("mark connection: %w", err)
-		}
-		return nil
-	}
 }
 
 func (c *Client) authorize(request *http.Request) error {

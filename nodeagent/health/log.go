@@ -51,6 +51,16 @@ func OpenLog(open Opener, path string) (*Log, error) {
 	return l, nil
 }
 
+// OpenRecent is [OpenLog] for an event that may have been written already: it begins as far before the log's end as one call of
+// [Log.Find] reads.
+func OpenRecent(open Opener, path string) (*Log, error) {
+	l, err := OpenLog(open, path)
+	if err == nil {
+		l.offset = max(0, l.offset-maxScan)
+	}
+	return l, err
+}
+
 // Find reads what the log has gained since the last call and reports whether the audit ID is in it. Each call looks only
 // at what is new, so one Log is for looking for one ID. A rotation in between is followed; of several at once, only the
 // first and the last file are seen. At most 64 MiB are read per call.

@@ -2,6 +2,7 @@ package health
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,9 @@ type Counters struct {
 	// AuditWebhookErrors are the events that were given up.
 	AuditWebhookErrors float64
 }
+
+// Answers are the requests by their outcome: the HTTP status, or "<error>" where there was no answer.
+type Answers map[string]float64
 
 // SinkHost is the host label that the apiserver's client metrics use for a webhook URL: host and port as in the URL.
 func SinkHost(rawURL string) (string, error) {
@@ -64,45 +68,64 @@ const (
 	metricErrors   = "apiserver_audit_error_total"
 )
 
-// readCounters reads Prometheus text line by line: it can be many megabytes, of which three lines matter.
+// readCounters reads Prometheus text. Missing counters are zero: they appear with their first count.
 func readCounters(r io.Reader, sinkHost string) (Counters, error) {
-	var counters Counters
+	var c Counters
+	err := each(r, func(s sample) { c.add(s, sinkHost) })
+	return c, err
+}
+
+// ReadCounters reads what an apiserver counted for the sink with the given [SinkHost] from the text of its /metrics, and how the sink answered.
+func ReadCounters(r io.Reader, sinkHost string) (Counters, Answers, error) {
+	var c Counters
+	answers := Answers{}
+	err := each(r, func(s sample) {
+		c.add(s, sinkHost)
+		if s.posts(sinkHost) {
+			answers[s.labels["code"]] += s.value
+		}
+	})
+	return c, answers, err
+}
+
+// each reads line by line: it can be many megabytes, of which three lines matter.
+func each(r io.Reader, do func(sample)) error {
 	lines := bufio.NewReaderSize(r, 16<<10)
 	for {
 		line, err := lines.ReadSlice('\n')
 		whole := !errors.Is(err, bufio.ErrBufferFull)
-		if whole {
-			counters.add(string(line), sinkHost)
+		if whole && (bytes.HasPrefix(line, []byte(metricRequests)) || bytes.HasPrefix(line, []byte(metricErrors))) {
+			if s, ok := parseSample(string(line)); ok {
+				do(s)
+			}
 		}
 		for errors.Is(err, bufio.ErrBufferFull) { // too long to be one of ours: skip the rest
 			_, err = lines.ReadSlice('\n')
 		}
 		if errors.Is(err, io.EOF) {
-			return counters, nil
+			return nil
 		}
 		if err != nil {
-			return Counters{}, err
+			return err
 		}
 	}
 }
 
-func (c *Counters) add(line, sinkHost string) {
-	if !strings.HasPrefix(line, metricRequests) && !strings.HasPrefix(line, metricErrors) {
-		return
-	}
-	s, ok := parseSample(line)
-	if !ok {
-		return
-	}
-	switch {
+func (c *Counters) add(s sample, sinkHost string) {
+	switch code := s.labels["code"]; {
 	case s.name == metricErrors && s.labels["plugin"] == "webhook":
 		c.AuditWebhookErrors += s.value
-	case s.name != metricRequests || s.labels["host"] != sinkHost || s.labels["method"] != http.MethodPost:
-	case len(s.labels["code"]) == 3 && s.labels["code"][0] == '2':
+	case !s.posts(sinkHost):
+	case len(code) == 3 && code[0] == '2':
 		c.Delivered += s.value
 	default:
 		c.Failed += s.value
 	}
+}
+
+// posts: it counts requests to the sink.
+func (s sample) posts(sinkHost string) bool {
+	return s.name == metricRequests && s.labels["host"] == sinkHost && s.labels["method"] == http.MethodPost
 }
 
 type sample struct {

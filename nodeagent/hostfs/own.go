@@ -24,9 +24,15 @@ const (
 
 // DataDirs are all directories of the kind of [DataDir]: the usual one, and those for apiservers in containers that see nothing else of
 // the host and whose mounts are not ours to change, as on OpenShift 3.11 (openshift-ansible,
-// roles/openshift_control_plane/files/apiserver.yaml) and Minishift.
+// roles/openshift_control_plane/files/apiserver.yaml) and Minishift; or that need no mount more there, as with RKE (github.com/rancher/rke,
+// cluster/plan.go), which keeps its files elsewhere on hosts whose /etc cannot be written (hosts/hosts.go); or for those that are confined
+// to the directories of their snap.
 func DataDirs() []string {
-	return []string{DataDir, "/etc/origin/master/k8s_audit", "/var/lib/minishift/base/kube-apiserver/k8s_audit"}
+	return []string{
+		DataDir, "/etc/origin/master/k8s_audit", "/var/lib/minishift/base/kube-apiserver/k8s_audit",
+		"/etc/kubernetes/k8s-audit-enabler", "/opt/rke/etc/kubernetes/k8s-audit-enabler",
+		"/var/snap/k8s/common/k8s_audit", "/var/snap/microk8s/common/k8s_audit",
+	}
 }
 
 var (

@@ -194,7 +194,7 @@ func statAt(dirfd int, name string) (Info, error) {
 		return Info{}, err
 	}
 	return Info{
-		Name: name, Mode: fileMode(st.Mode), UID: int(st.Uid), GID: int(st.Gid), Size: st.Size,
+		Name: name, Mode: fileMode(uint32(st.Mode)), UID: int(st.Uid), GID: int(st.Gid), Size: st.Size, //nolint:unconvert // 16 bits on some systems
 		ModTime: time.Unix(st.Mtim.Unix()), Inode: st.Ino, Device: uint64(st.Dev), //nolint:unconvert // 32 bits on some architectures
 	}, nil
 }
@@ -252,7 +252,7 @@ func (f *FS) Free(name string) (Space, error) {
 		return Space{}, fmt.Errorf("measure free space at %q: %w", name, err)
 	}
 	defer p.close()
-	fd, err := openAt(p, unix.O_PATH)
+	fd, err := openAt(p, openPath)
 	if err != nil {
 		return Space{}, fmt.Errorf("measure free space at %q: %w", name, err)
 	}
@@ -270,7 +270,7 @@ func space(fd int) (Space, error) {
 		return Space{}, err
 	}
 	free := Space{
-		Bytes: st.Bavail * uint64(st.Bsize), Inodes: st.Ffree, ReadOnly: st.Flags&unix.ST_RDONLY != 0, NoExec: st.Flags&unix.ST_NOEXEC != 0,
+		Bytes: st.Bavail * uint64(st.Bsize), Inodes: st.Ffree, ReadOnly: st.Flags&mountNoWrite != 0, NoExec: st.Flags&mountNoExec != 0,
 	}
 	if st.Files == 0 {
 		free.Inodes = math.MaxUint64

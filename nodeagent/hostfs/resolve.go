@@ -152,7 +152,7 @@ func components(name string) []string {
 
 func openDir(dirfd int, name string, extra int) (int, error) {
 	return retry(func() (int, error) {
-		return unix.Openat(dirfd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|extra, 0)
+		return unix.Openat(dirfd, name, openPath|unix.O_DIRECTORY|unix.O_CLOEXEC|extra, 0)
 	})
 }
 

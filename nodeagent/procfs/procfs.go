@@ -86,8 +86,9 @@ func (f *FS) Find(name string) ([]Process, error) {
 	return found, nil
 }
 
-// Own returns the command lines of the host's own programs that match: those in the mount namespace of process 1. Whoever runs in a
-// container has another one, also where it shares the host's process table: a node inside of a node, a cluster inside of a pod.
+// Own returns the command lines of the host's own programs that match: those in the mount namespace of process 1, and services of snaps,
+// which have namespaces of their own where they are confined. Whoever runs in a container has another one too, also where it shares the
+// host's process table: a node inside of a node, a cluster inside of a pod.
 func (f *FS) Own(match func(args []string) bool) ([][]string, error) {
 	entries, err := os.ReadDir(f.root)
 	if err != nil {
@@ -110,11 +111,34 @@ func (f *FS) Own(match func(args []string) bool) ([][]string, error) {
 		if len(args) == 0 || !match(args) {
 			continue
 		}
-		if own, err := f.mounts(e.Name()); err == nil && own == host {
+		if own, err := f.mounts(e.Name()); err == nil && own == host || f.ofSnap(e.Name()) {
 			found = append(found, args)
 		}
 	}
 	return found, nil
+}
+
+// ofSnap reports whether a process is of a service of a snap on the host itself. Its control group is below the root, or above that of
+// this process where it has a namespace of its own; a container's is below another.
+func (f *FS) ofSnap(pid string) bool {
+	groups, err := os.ReadFile(filepath.Join(f.root, pid, "cgroup"))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(groups)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) < 3 {
+			continue
+		}
+		group := fields[2]
+		for strings.HasPrefix(group, "/../") {
+			group = strings.TrimPrefix(group, "/..")
+		}
+		if strings.HasPrefix(group, "/system.slice/snap.") {
+			return true
+		}
+	}
+	return false
 }
 
 // mounts names a process's mount namespace.

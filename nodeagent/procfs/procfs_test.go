@@ -215,10 +215,17 @@ func FuzzStartTicks(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, text []byte) { _, _ = startTicks(text) })
 }
 
-func TestOwnLeavesOutWhatRunsInAContainer(t *testing.T) {
+func TestOwnLeavesOutWhatRunsInAContainerAndNotAConfinedSnap(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
-	for pid, namespace := range map[string]string{"1": "mnt:[1]", "20": "mnt:[1]", "21": "mnt:[2]", "22": "mnt:[1]", "23": ""} {
+	groups := map[string]string{
+		"20": "0::/system.slice/k3s.service\n", "21": "0::/kubepods/pod1/system.slice/snap.microk8s.daemon-kubelite.service\n",
+		"24": "12:cpu:/\n0::/system.slice/snap.microk8s.daemon-kubelite.service\n", "25": "0::/../../system.slice/snap.k8s.k8sd.service\n",
+		"26": "0::/../pod2/system.slice/snap.k8s.k8sd.service\n",
+	}
+	for pid, namespace := range map[string]string{
+		"1": "mnt:[1]", "20": "mnt:[1]", "21": "mnt:[2]", "22": "mnt:[1]", "23": "", "24": "mnt:[3]", "25": "mnt:[4]", "26": "mnt:[5]",
+	} {
 		if err := os.MkdirAll(filepath.Join(root, pid, "ns"), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -229,6 +236,9 @@ func TestOwnLeavesOutWhatRunsInAContainer(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(root, pid, "cmdline"), []byte(line), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		if err := os.WriteFile(filepath.Join(root, pid, "cgroup"), []byte(groups[pid]), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		if namespace == "" {
 			continue // it may not be looked at, or has just ended
 		}
@@ -237,7 +247,7 @@ func TestOwnLeavesOutWhatRunsInAContainer(t *testing.T) {
 		}
 	}
 	got, err := New(root).Own(func(args []string) bool { return args[0] == "k3s" })
-	if diff := cmp.Diff([][]string{{"k3s", "server", "--pid=20"}}, got); err != nil || diff != "" {
+	if diff := cmp.Diff([][]string{{"k3s", "server", "--pid=20"}, {"k3s", "server", "--pid=24"}, {"k3s", "server", "--pid=25"}}, got); err != nil || diff != "" {
 		t.Errorf("own (-want +got):\n%s%v", diff, err)
 	}
 	if _, err := New(t.TempDir()).Own(func([]string) bool { return true }); err == nil {

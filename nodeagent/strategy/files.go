@@ -60,23 +60,43 @@ func ReadyTimeout(p *wire.Plan) time.Duration {
 
 // Desired are all flags that a plan asks for, those with the files of a revision included, as they are best read.
 func Desired(p *wire.Plan, revision string, at Places) []wire.Flag {
-	return inOrder(append([]wire.Flag{
+	flags := []wire.Flag{
 		{Name: auditflag.PolicyFile, Value: path.Join(at.Apiserver, revision, PolicyFile)},
 		{Name: auditflag.LogPath, Value: path.Join(at.Apiserver, path.Base(apiserver.LogDir), logName)},
-		{Name: auditflag.WebhookConfigFile, Value: path.Join(at.Apiserver, revision, WebhookFile)},
-	}, p.Desired.Flags...))
+	}
+	if p.Desired.Backend == wire.BackendDynamic {
+		flags = append(flags, wire.Flag{Name: auditflag.Dynamic, Value: "true"})
+	} else {
+		flags = append(flags, wire.Flag{Name: auditflag.WebhookConfigFile, Value: path.Join(at.Apiserver, revision, WebhookFile)})
+	}
+	return inOrder(append(flags, p.Desired.Flags...))
+}
+
+// Entries are the keys of shared flags that a plan asks for. No plan names them: what else these flags switch on is not for us.
+func Entries(p *wire.Plan) []wire.Flag {
+	if p.Desired.Backend != wire.BackendDynamic {
+		return nil
+	}
+	var out []wire.Flag
+	for _, f := range auditflag.DynamicEntries() {
+		out = append(out, wire.Flag{Name: f.Name, Value: f.Value})
+	}
+	return out
 }
 
 // List are the files of a revision: the policy only where it is the plan's.
 func (r Rendered) List(revision string, policy bool, at Places) []txn.File {
-	files := []txn.File{{Path: path.Join(at.Dir(revision), WebhookFile), Data: r.webhook, Mode: secretMode}}
+	var files []txn.File
+	if r.webhook != nil {
+		files = append(files, txn.File{Path: path.Join(at.Dir(revision), WebhookFile), Data: r.webhook, Mode: secretMode})
+	}
 	if policy {
 		files = append(files, txn.File{Path: path.Join(at.Dir(revision), PolicyFile), Data: r.policy, Mode: secretMode})
 	}
 	return files
 }
 
-// Rendered are the contents of a revision's files.
+// Rendered are the contents of a revision's files; there is no webhook where an AuditSink says where the events go.
 type Rendered struct{ policy, webhook []byte }
 
 // Render checks and renders the files that a plan asks for. Nothing in an error repeats a credential.
@@ -93,7 +113,7 @@ func Render(p *wire.Plan, c Credentials, running *version.Version) (Rendered, *R
 		switch {
 		case !ok || !strings.HasPrefix(f.Name, "audit-"):
 			return Rendered{}, Refuse(reason.PlanInvalid, "the plan asks for --%s, which is no audit flag", f.Name)
-		case spec.Path:
+		case spec.Path, f.Name == auditflag.Dynamic && spec.In(running):
 			return Rendered{}, Refuse(reason.PlanInvalid, "the plan asks for --%s, which the agent sets itself", f.Name)
 		case !spec.In(running):
 			return Rendered{}, Refuse(reason.VersionMismatch, "kube-apiserver %s does not know --%s of the plan", running, f.Name)
@@ -102,11 +122,22 @@ func Render(p *wire.Plan, c Credentials, running *version.Version) (Rendered, *R
 			return Rendered{}, Refuse(reason.PlanInvalid, "the plan asks for %v", err)
 		}
 	}
-	webhook, refusal := renderWebhook(p, c, running)
+	switch p.Desired.Backend {
+	case "":
+	case wire.BackendDynamic:
+		if !auditflag.Known(auditflag.Dynamic, running) {
+			return Rendered{}, Refuse(reason.VersionMismatch, "kube-apiserver %s has no dynamic backend", running)
+		}
+		return Rendered{policy: policy}, nil
+	default:
+		return Rendered{}, Refuse(reason.PlanInvalid, "the plan asks for the backend %q, which does not exist", p.Desired.Backend)
+	}
+	webhook, refusal := Webhook(p, c, running)
 	return Rendered{policy: policy, webhook: webhook}, refusal
 }
 
-func renderWebhook(p *wire.Plan, c Credentials, running *version.Version) ([]byte, *Refusal) {
+// Webhook checks and renders the webhook's kubeconfig alone.
+func Webhook(p *wire.Plan, c Credentials, running *version.Version) ([]byte, *Refusal) {
 	w := p.Desired.Webhook
 	sink := webhookconfig.Sink{
 		URL: w.URL, ServerName: w.ServerName, InsecureSkipVerify: w.InsecureSkipVerify, CAData: []byte(w.CABundle),

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 )
 
@@ -24,6 +25,16 @@ const (
 	// LogDir is where the apiserver writes its audit log.
 	LogDir = DataDir + "/log"
 )
+
+// An apiserver's container is created anew from a file that nobody but us reads, so that it lies beside the journal; what recreates it stands
+// for a service.
+const (
+	ContainerFile = StateDir + "/kube-apiserver.container.json"
+	ContainerUnit = "docker://kube-apiserver"
+)
+
+// FileUnit stands for an apiserver that somebody else tells of the file: nothing restarts when it changes, and nothing is awaited.
+const FileUnit = "file://kube-apiserver"
 
 const (
 	journalFile = StateDir + "/journal.json"
@@ -73,6 +84,8 @@ type Change struct {
 	Record json.RawMessage
 	// Effects describe the node once the change is live.
 	Effects Effects
+	// Flags are those of the apiserver that it sets.
+	Flags []wire.Flag
 	// Note says in a phrase why it is made, where that is worth saying for as long as it is live.
 	Note string
 	// ReadyTimeout bounds the wait for the new apiserver, and again the wait for the old one after a rollback.
@@ -109,13 +122,18 @@ func (c Change) contained() *Fault {
 	stray := func(name string) *Fault {
 		return faultf(reason.PlanInvalid, "the change would write %q, which is outside of the agent's directories", name)
 	}
-	if path.Clean(c.Manifest) != c.Manifest || !path.IsAbs(c.Manifest) || within(c.Manifest, append(hostfs.DataDirs(), StateDir)...) {
+	if _, handed := wire.WebhookFileRevision(c.Manifest); handed != (c.Unit == FileUnit) {
+		return stray(c.Manifest)
+	}
+	if of := c.Unit == ContainerUnit; of != (c.Manifest == ContainerFile) {
+		return stray(c.Manifest)
+	} else if !of && (path.Clean(c.Manifest) != c.Manifest || !path.IsAbs(c.Manifest) || within(c.Manifest, append(hostfs.DataDirs(), StateDir)...)) {
 		return stray(c.Manifest)
 	}
 	if c.Unit == "" && (c.Base == nil || c.New == nil) {
 		return faultf(reason.PlanInvalid, "the change would make or remove %q, which the kubelet reads", c.Manifest)
 	}
-	if c.Unit != "" && !unitName.MatchString(c.Unit) {
+	if c.Unit != "" && c.Unit != ContainerUnit && c.Unit != FileUnit && !unitName.MatchString(c.Unit) {
 		return faultf(reason.PlanInvalid, "the change would restart %q, which is no service", c.Unit)
 	}
 	if c.Dir != "" && (!slices.Contains(hostfs.DataDirs(), path.Dir(c.Dir)) || !revisionDir.MatchString(path.Base(c.Dir))) {
@@ -135,6 +153,9 @@ var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.@\\-]+\.service$`)
 func within(name string, dirs ...string) bool {
 	return slices.ContainsFunc(dirs, func(dir string) bool { return name == dir || strings.HasPrefix(name, dir+"/") })
 }
+
+// restarts reports whether a change restarts anything; what does not can harm nobody while it is made.
+func (c Change) restarts() bool { return c.Unit != FileUnit }
 
 // dataDir is where the revision's directory and the log lie.
 func (c Change) dataDir() string {

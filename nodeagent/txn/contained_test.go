@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"k8s-audit-enabler.io/internal/reason"
+	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 )
 
@@ -28,6 +29,13 @@ func TestAChangeWithAPathThatIsNotOursIsNotMade(t *testing.T) {
 		"a manifest in the data directory":        func(c *Change) { c.Manifest = DataDir + "/r1/audit-policy.yaml" },
 		"a manifest by dots":                      func(c *Change) { c.Manifest = "/etc/kubernetes/manifests/../admin.conf" },
 		"a relative manifest":                     func(c *Change) { c.Manifest = "kube-apiserver.yaml" },
+		"a container's file for the kubelet":      func(c *Change) { c.Manifest = ContainerFile },
+		"a container's file for a service":        func(c *Change) { c.Manifest, c.Unit = ContainerFile, "k3s.service" },
+		"a manifest that is handed over":          func(c *Change) { c.Unit = FileUnit },
+		"a handed file for the kubelet":           func(c *Change) { c.Manifest = wire.WebhookFile("r0123456789ab") },
+		"a handed file for a service":             func(c *Change) { c.Manifest, c.Unit = wire.WebhookFile("r0123456789ab"), "k3s.service" },
+		"a handed file by dots":                   func(c *Change) { c.Manifest, c.Unit = wire.WebhookFile("r0123456789ab/../../x"), FileUnit },
+		"a manifest for a container":              func(c *Change) { c.Unit = ContainerUnit },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

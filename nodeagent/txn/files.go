@@ -36,12 +36,16 @@ func (r *Runner) makeDir(e *Entry) error {
 	if !e.MadeDir {
 		return nil
 	}
-	return r.Host.MkdirAll(path.Dir(e.Manifest), 0o755)
+	mode := fs.FileMode(0o755)
+	if e.Unit == FileUnit {
+		mode = 0o700 // as the operator's own pod makes it
+	}
+	return r.Host.MkdirAll(path.Dir(e.Manifest), mode)
 }
 
 // writeFiles makes everything durable that the new manifest refers to, and the backup of the old one.
 func (r *Runner) writeFiles(c Change) error {
-	if c.Kind == KindApply {
+	if c.Kind == KindApply && c.Dir != "" {
 		if err := r.privateDir(c); err != nil {
 			return err
 		}
@@ -91,7 +95,7 @@ func (r *Runner) ownedDir(name string, owner *hostfs.Owner) error {
 
 // backup keeps the manifest outside its directory, with its attributes, so that a rename alone can bring it back.
 func (r *Runner) backup(c Change) error {
-	if c.Base == nil {
+	if c.Base == nil || !c.restarts() { // what restarts nothing is not taken back, and such a file may hold credentials
 		return nil
 	}
 	if err := r.Host.MkdirAll(backupDir, 0o700); err != nil {
@@ -113,6 +117,9 @@ func (r *Runner) swap(e *Entry, data []byte) error {
 	}
 	if data == nil {
 		return r.takeAway(e.Manifest)
+	}
+	if e.Unit == FileUnit {
+		return r.write(e.Manifest, data, hostfs.WriteOptions{Mode: 0o600})
 	}
 	_, err := r.Host.Lstat(e.Manifest)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -256,6 +263,7 @@ func (r *Runner) tidy(j *Journal) {
 
 // clear removes what a revert leaves without use: every revision, the log, the backups. The journal stays.
 func (r *Runner) clear(j *Journal) {
+	r.remove(ContainerFile, StateDir) // of a container that somebody else has created anew; it names a directory
 	for _, data := range r.dataDirs() {
 		for _, dir := range r.list(data) {
 			if dir.IsDir() && (revisionDir.MatchString(dir.Name) || dir.Name == path.Base(LogDir)) {
@@ -267,6 +275,9 @@ func (r *Runner) clear(j *Journal) {
 				r.Log.Warn("Leftover not removed", "path", data, "error", err)
 			}
 		}
+	}
+	if err := r.removeHanded(""); err != nil {
+		r.Log.Warn("Leftover not removed", "error", err)
 	}
 	r.remove(backupDir, StateDir)
 }

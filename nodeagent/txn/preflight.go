@@ -31,6 +31,9 @@ func (r *Runner) preflight(ctx context.Context, c Change) *Fault {
 	if fault := r.CheckSpace(c); fault != nil {
 		return fault
 	}
+	if !c.restarts() {
+		return nil // an apiserver may be down because its file is missing
+	}
 	if err := r.Health.Ready(ctx); err != nil {
 		return faultf(reason.ApiserverUnhealthy, "the apiserver is not ready, so it is not changed: %v", err)
 	}

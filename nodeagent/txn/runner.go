@@ -289,6 +289,7 @@ func (r *Runner) end(ctx context.Context, j *Journal, s State) {
 		r.Log.ErrorContext(ctx, "Journal not written at the end of a transaction", "error", err, "state", s)
 		return
 	}
+	r.settled(ctx, j.Last.Unit)
 	if j.Leftover == "" {
 		r.disarm(ctx, j)
 	}

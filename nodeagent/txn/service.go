@@ -17,6 +17,35 @@ type Services interface {
 	Restart(ctx context.Context, unit string) error
 	// Runtime says which apiservers a service has started.
 	Runtime(unit string) Runtime
+	// Settled is called once no change is open. What was kept of the old apiserver for the way back may go.
+	Settled(ctx context.Context, unit string) error
+}
+
+// Settle clears away what a change of a unit has kept for its way back, where none is open any more.
+func (r *Runner) Settle(ctx context.Context, unit string) error {
+	if r.Services == nil {
+		return nil
+	}
+	lock, err := r.lock()
+	if err != nil {
+		return fmt.Errorf("clear away what a change has left: %w", err)
+	}
+	defer func() { _ = lock.Unlock() }()
+	j, err := LoadJournal(r.Host)
+	if err != nil || j.Open != nil {
+		return err
+	}
+	return r.Services.Settled(ctx, unit)
+}
+
+// settled is for the end of a transaction; what fails is tried again by [Runner.Settle].
+func (r *Runner) settled(ctx context.Context, unit string) {
+	if r.Services == nil || unit == "" || unit == FileUnit {
+		return
+	}
+	if err := r.Services.Settled(ctx, unit); err != nil {
+		r.Log.WarnContext(ctx, "What was kept for the way back is not cleared away", "unit", unit, "error", err)
+	}
 }
 
 // RuntimeOf is who knows of the apiservers that a change of a unit is about; an empty one is the kubelet.
@@ -24,12 +53,19 @@ func (r *Runner) RuntimeOf(unit string) Runtime {
 	switch {
 	case unit == "":
 		return r.Runtime
+	case unit == FileUnit:
+		return nobody{}
 	case r.Services == nil:
 		return noServices{}
 	default:
 		return r.Services.Runtime(unit)
 	}
 }
+
+// nobody is the runtime of a change that no apiserver runs with before somebody else tells it to.
+type nobody struct{ noServices }
+
+func (nobody) Instances(context.Context) ([]Instance, error) { return nil, nil }
 
 // noServices is the runtime of an agent that knows of no services.
 type noServices struct{}
@@ -48,7 +84,7 @@ func (noServices) LogTail(context.Context, Instance, int) ([]string, error) {
 // one that looks first. That it may have been asked is written down before.
 func (r *Runner) restart(ctx context.Context, j *Journal, want expectation) *Fault {
 	e := j.Open
-	if e.Unit == "" {
+	if e.Unit == "" || e.Unit == FileUnit {
 		return nil
 	}
 	if e.Restarting {
@@ -69,7 +105,7 @@ func (r *Runner) restart(ctx context.Context, j *Journal, want expectation) *Fau
 // restartOld has the service read the old file again, which is back already. It returns the incarnations that are none of the
 // awaited ones, because they are from before that. Whoever still runs from before the swap has read nothing else.
 func (r *Runner) restartOld(ctx context.Context, e *Entry) (passed []string, err error) {
-	if e.Unit == "" {
+	if e.Unit == "" || e.Unit == FileUnit {
 		return nil, nil
 	}
 	instances, err := r.RuntimeOf(e.Unit).Instances(ctx)

@@ -51,6 +51,9 @@ func TestAServiceIsRestartedOnceForAChangeAndOnceForItsWayBack(t *testing.T) {
 			t.Fatalf("enabling: %+v", got)
 		}
 		w.restarted(1)
+		if w.cleared != 1 {
+			t.Errorf("what was kept for the way back was cleared away %d times, want once", w.cleared)
+		}
 		if j := w.journal(); j.Live.Unit != w.unit || j.Restarts != 1 || w.manifest() != content(testRevision) {
 			t.Errorf("live %+v, %d restarts, file %q", j.Live, j.Restarts, w.manifest())
 		}

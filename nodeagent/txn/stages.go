@@ -63,6 +63,8 @@ type Handover interface {
 	Start(ctx context.Context, front Front, to Rehearsed) error
 	// Stop sends new connections to the real apiserver again. It succeeds where nothing was started.
 	Stop(ctx context.Context) error
+	// Settle is called once the rehearsal has ended, and returns when nothing of the host takes a connection for one to it any more.
+	Settle(ctx context.Context) error
 }
 
 // Kubelet is the last means against one that ignores a manifest.
@@ -72,7 +74,7 @@ type Kubelet interface {
 
 // guard arms the watchdog. Reverting does not wait for it: what fills a host's disk must be able to go.
 func (r *Runner) guard(ctx context.Context, c Change) *Fault {
-	if r.Watchdog == nil {
+	if r.Watchdog == nil || !c.restarts() {
 		return nil
 	}
 	err := r.Watchdog.Arm(ctx)
@@ -184,6 +186,11 @@ func (r *Runner) endRehearsal(ctx context.Context, e *Entry, drain bool) error {
 		return fmt.Errorf("remove rehearsal: %w", err)
 	}
 	e.Rehearsal = ""
+	if r.Handover != nil {
+		if err := r.Handover.Settle(ctx); err != nil {
+			r.Log.WarnContext(ctx, "Redirect's remains not removed", "error", err)
+		}
+	}
 	return nil
 }
 

@@ -98,6 +98,11 @@ func (s *stages) Start(context.Context, Front, Rehearsed) error {
 	return s.startErr
 }
 
+func (s *stages) Settle(context.Context) error {
+	s.note("settle")
+	return nil
+}
+
 func (s *stages) Stop(context.Context) error {
 	s.note("direct")
 	if s.onStop != nil {
@@ -135,22 +140,22 @@ func TestAChangeGoesThroughItsStagesInOrder(t *testing.T) {
 		notes  []string
 	}{
 		"rehearsed, handed over, drained": {
-			want:   []string{"arm old", "rehearse old", "redirect old", "direct new", "drain new", "disarm new"},
+			want:   []string{"arm old", "rehearse old", "redirect old", "direct new", "drain new", "settle new", "disarm new"},
 			result: ResultCommitted,
 		},
 		"a new apiserver that fails is rolled back behind the redirect": {
 			behave: crashes,
-			want:   []string{"arm old", "rehearse old", "redirect old", "direct old", "remove old", "uninstall old"},
+			want:   []string{"arm old", "rehearse old", "redirect old", "direct old", "remove old", "settle old", "uninstall old"},
 			result: ResultRolledBack, why: reason.CrashLooping, failed: true,
 		},
 		"a rehearsal that crashes is the end of it": {
 			stages: stages{fault: crashed},
-			want:   []string{"arm old", "rehearse old", "direct old", "remove old", "uninstall old"},
+			want:   []string{"arm old", "rehearse old", "direct old", "remove old", "settle old", "uninstall old"},
 			result: ResultAborted, why: reason.CrashLooping, failed: true,
 		},
 		"a sink that cannot be reached may be reached later": {
 			stages: stages{fault: unreachable},
-			want:   []string{"arm old", "rehearse old", "direct old", "remove old", "uninstall old"},
+			want:   []string{"arm old", "rehearse old", "direct old", "remove old", "settle old", "uninstall old"},
 			result: ResultAborted, why: reason.SinkUnreachable,
 		},
 		"a host that cannot rehearse is changed with a plain restart": {
@@ -166,13 +171,13 @@ func TestAChangeGoesThroughItsStagesInOrder(t *testing.T) {
 		},
 		"a kernel that cannot redirect means a plain restart": {
 			stages: stages{startErr: errors.New("no nf_tables")},
-			want:   []string{"arm old", "rehearse old", "redirect old", "direct old", "remove old", "direct new", "disarm new"},
+			want:   []string{"arm old", "rehearse old", "redirect old", "direct old", "remove old", "settle old", "direct new", "disarm new"},
 			result: ResultCommitted,
 			notes:  []string{"not handed over: no nf_tables"},
 		},
 		"without a handover the rehearsal is gone before the swap": {
 			change: func(c *Change) { c.Handover = ModeNever },
-			want:   []string{"arm old", "rehearse old", "direct old", "remove old", "direct new", "disarm new"},
+			want:   []string{"arm old", "rehearse old", "direct old", "remove old", "settle old", "direct new", "disarm new"},
 			result: ResultCommitted,
 		},
 		"nothing of it was asked for": {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"k8s-audit-enabler.io/internal/logging"
+	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/hostfs/hostfstest"
 )
@@ -46,6 +47,7 @@ type world struct {
 	opaque bool
 	// restarts counts those of the unit; deaf: its service manager does not answer.
 	restarts int
+	cleared  int
 	deaf     bool
 	// behaves tells what becomes of a content; others work.
 	behaves map[string]behaviour
@@ -173,6 +175,15 @@ func (w *world) Restart(context.Context, string) error {
 	return nil
 }
 
+// Settled implements [Services].
+func (w *world) Settled(context.Context, string) error {
+	if w.journal().Open != nil {
+		w.t.Error("what was kept for the way back is cleared away while a change is open")
+	}
+	w.cleared++
+	return nil
+}
+
 // Runtime implements [Services].
 func (w *world) Runtime(string) Runtime { return w }
 
@@ -260,7 +271,16 @@ func (w *world) change() Change {
 	if w.unit != "" {
 		c.Base = nil
 	}
+	if w.unit == FileUnit {
+		c.Dir, c.Files, c.LogBytes, c.Record = "", nil, 0, nil
+	}
 	return c
+}
+
+// hand makes a world whose apiserver is told of a file by somebody else.
+func (w *world) hand() {
+	w.t.Helper()
+	w.unit, w.file, w.original = FileUnit, wire.WebhookFile(testRevision), ""
 }
 
 const nextRevision = "rba9876543210"

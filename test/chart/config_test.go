@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"k8s-audit-enabler.io/coordinator/plan"
 	"k8s-audit-enabler.io/internal/wire"
 )
 
@@ -80,6 +81,26 @@ func TestConfig_IsWhatTheValuesSay(t *testing.T) {
 				c.Enabled, c.Paused, c.Distribution, c.Backend = false, true, "1.2", "forward"
 			},
 		},
+		"an AuditSink": {
+			installable().with("dynamic", "backend").
+				with(values{"level": "Request", "stages": []any{"Panic"}, "throttleQPS": 100, "throttleBurst": 200}, "dynamic", "auditSink").with(true, "dynamic", "acceptSecretsInAudit").
+				with(values{"existingSecret": "receiver", "caBundle": certificate}, "bridge", "receiver"),
+			func(c *wire.Config) {
+				c.Backend = "dynamic"
+				c.Dynamic = wire.DynamicSettings{
+					AuditSink:            wire.AuditSinkSettings{Level: "Request", Stages: []string{"Panic"}, ThrottleQPS: 100, ThrottleBurst: 200},
+					AcceptSecretsInAudit: true, ReceiverTLS: true, ReceiverCABundle: certificate,
+				}
+			},
+		},
+		"what the bridge compresses": {
+			installable().with(true, "bridge", "gzip"),
+			func(c *wire.Config) { c.Bridge.Gzip = true },
+		},
+		"an audit profile": {
+			installable().with("AsBefore", "openshift4", "auditProfile"),
+			func(c *wire.Config) { c.OpenShift4.AuditProfile = "AsBefore" },
+		},
 		"log, pace and existing settings": {
 			installable().with(values{"maxBackup": 5, "maxSizeMB": 1000000}, "log").
 				with(values{"readyTimeout": "10m", "settle": "0s", "sinkDebounce": "1m", "rehearse": "never", "handover": "off", "drain": "0s"}, "rollout").
@@ -100,6 +121,17 @@ func TestConfig_IsWhatTheValuesSay(t *testing.T) {
 				t.Errorf("Config (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestConfig_DefaultsAreThoseThatArePlannedWithoutARelease compares them with what `kubectl audit-enabler plan --offline` takes.
+func TestConfig_DefaultsAreThoseThatArePlannedWithoutARelease(t *testing.T) {
+	t.Parallel()
+	want := plan.ChartDefaults()
+	got := config(t, renderValues(t, installable()))
+	got.TypeMeta, got.Generation, got.Release, got.Sink = want.TypeMeta, want.Generation, want.Release, want.Sink
+	if diff := cmp.Diff(*want, got); diff != "" {
+		t.Errorf("Config (-planned +rendered):\n%s", diff)
 	}
 }
 
@@ -143,6 +175,9 @@ func defaultConfig() wire.Config {
 		Webhook:  wire.WebhookSettings{BatchMaxWait: duration(5 * time.Second)},
 		Rollout:  wire.RolloutSettings{ReadyTimeout: duration(5 * time.Minute), Settle: duration(10 * time.Second), SinkDebounce: duration(10 * time.Second), Rehearse: "auto", Handover: "auto", Drain: duration(5 * time.Second)},
 		Existing: wire.ExistingSettings{Policy: wire.ExistingAuto, Log: wire.ExistingAuto, Webhook: wire.ExistingRefuse},
+		Dynamic: wire.DynamicSettings{AuditSink: wire.AuditSinkSettings{
+			Level: "RequestResponse", Stages: []string{"ResponseStarted", "ResponseComplete"}, ThrottleQPS: 10, ThrottleBurst: 15,
+		}},
 	}
 }
 

@@ -35,7 +35,11 @@ func TestGuards_SayWhatToDo(t *testing.T) {
 		"a cluster name of another zone": {url("http://receiver.falco.svc.corp.internal/"), []string{"sink.service.name=receiver"}},
 		"a CA and no checking":           {installable().with(certificate, "sink", "tls", "caBundle").with(true, "sink", "tls", "insecureSkipVerify"), []string{"exclude each other"}},
 		"a custom policy without text":   {installable().with("custom", "policy", "preset"), []string{"--set-file policy.content="}},
-		"policy text without custom":     {installable().with("kind: Policy", "policy", "content"), []string{"policy.preset=custom"}},
+		"two monitors": {
+			installable().with(true, "metrics", "serviceMonitor", "enabled").with(true, "metrics", "podMonitor", "enabled"),
+			[]string{"metrics.serviceMonitor.enabled", "enable one of the two"},
+		},
+		"policy text without custom": {installable().with("kind: Policy", "policy", "content"), []string{"policy.preset=custom"}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

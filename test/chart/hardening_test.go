@@ -23,7 +23,9 @@ func pods(t *testing.T, list []runtime.Object) map[string]corev1.PodTemplateSpec
 			found[o.Name] = o.Spec.Template
 		case *batchv1.Job:
 			found[o.Name] = o.Spec.Template
-		case *appsv1.StatefulSet, *appsv1.ReplicaSet, *batchv1.CronJob, *corev1.Pod, *corev1.ReplicationController:
+		case *corev1.Pod:
+			found[o.Name] = corev1.PodTemplateSpec{ObjectMeta: o.ObjectMeta, Spec: o.Spec}
+		case *appsv1.StatefulSet, *appsv1.ReplicaSet, *batchv1.CronJob, *corev1.ReplicationController:
 			t.Errorf("%T: a kind of pods that is not looked at here", o)
 		}
 	}

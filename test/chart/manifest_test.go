@@ -70,7 +70,11 @@ func TestNetworkPolicy_IsTheCoordinators(t *testing.T) {
 	if diff := cmp.Diff([]networkingv1.PolicyType{"Ingress", "Egress"}, policy.PolicyTypes); diff != "" {
 		t.Errorf("types (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]int{8080, 8081}, ports(policy.Ingress[0].Ports)); diff != "" {
+	var in []int
+	for _, rule := range policy.Ingress {
+		in = append(in, ports(rule.Ports)...)
+	}
+	if diff := cmp.Diff([]int{8080, 8081}, in); diff != "" {
 		t.Errorf("ports to it (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff([]int{443, 8443}, ports(policy.Egress[0].Ports)); diff != "" {

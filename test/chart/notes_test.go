@@ -15,7 +15,7 @@ func TestNotes(t *testing.T) {
 		want     []string
 		not      string
 	}{
-		"enabling":           {nil, []string{"one at a time", label, "helm uninstall " + release}, "Disabled"},
+		"enabling":           {nil, []string{"one at a time", label, "helm uninstall " + release, "helm test " + release + " -n " + namespace}, "Disabled"},
 		"paused":             {[]string{"paused=true"}, []string{"paused"}, "one at a time"},
 		"disabling":          {[]string{"enabled=false"}, []string{"taken out", "helm uninstall"}, "restarts"},
 		"without the hook":   {[]string{"uninstall.revert=false"}, []string{"one at a time"}, "helm uninstall"},

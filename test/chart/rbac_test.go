@@ -12,11 +12,14 @@ import (
 const (
 	coordinatorName = "k8s-audit-enabler-coordinator"
 	agentName       = "k8s-audit-enabler-agent"
+	bridgeName      = "k8s-audit-enabler-bridge"
 	bridgeFileName  = "k8s-audit-enabler-bridge-file"
 
 	coordinatorAccount = "audit-ns/k8s-audit-enabler-coordinator"
 	agentAccount       = "audit-ns/k8s-audit-enabler-agent"
 	uninstallAccount   = "audit-ns/k8s-audit-enabler-uninstall"
+	checkAccount       = "audit-ns/k8s-audit-enabler-check"
+	bridgeAccount      = "audit-ns/k8s-audit-enabler-bridge"
 )
 
 // TestRBAC_IsStatedHere lists each rule of each role. A rule more or fewer fails: permissions change by decision.
@@ -31,6 +34,7 @@ func TestRBAC_IsStatedHere(t *testing.T) {
 		rule("coordination.k8s.io", []string{"leases"}, []string{"k8s-audit-enabler-coordinator"}, "get", "update", "patch"),
 		rule("rbac.authorization.k8s.io", []string{"roles"}, nil, "create"),
 		rule("rbac.authorization.k8s.io", []string{"roles"}, []string{"k8s-audit-enabler-agent-nodes"}, "get", "patch"),
+		rule("", []string{"services"}, []string{"k8s-audit-enabler-bridge"}, "get"),
 	}
 	recognition := []rbacv1.PolicyRule{
 		rule("", []string{"pods"}, nil, "list", "watch"),
@@ -44,12 +48,19 @@ func TestRBAC_IsStatedHere(t *testing.T) {
 		}
 		return append(rules,
 			rule("", []string{"configmaps"}, []string{"audit-enabler-config"}, "get"),
-			rule("", []string{"events"}, nil, "create", "patch"))
+			rule("", []string{"events"}, nil, "create", "patch"),
+			rule("auditregistration.k8s.io", []string{"auditsinks"}, nil, "create"),
+			rule("auditregistration.k8s.io", []string{"auditsinks"}, []string{"k8s-audit-enabler"}, "get", "update", "delete"))
 	}
 	agent := []rbacv1.PolicyRule{{NonResourceURLs: []string{"/metrics", "/readyz", "/livez", "/healthz"}, Verbs: []string{"get"}}}
 	uninstall := []rbacv1.PolicyRule{
 		rule("", []string{"configmaps"}, []string{"audit-enabler-request"}, "get", "patch"),
 		rule("", []string{"configmaps"}, []string{"audit-enabler-status"}, "get"),
+	}
+	checking := []rbacv1.PolicyRule{rule("", []string{"configmaps"}, []string{"audit-enabler-config", "audit-enabler-status"}, "get")}
+	carrying := []rbacv1.PolicyRule{
+		rule("", []string{"configmaps"}, []string{"audit-bridge-checkpoint"}, "get", "patch"),
+		rule("coordination.k8s.io", []string{"leases"}, []string{"k8s-audit-enabler-bridge"}, "get", "update"),
 	}
 	credentials := []rbacv1.PolicyRule{rule("", []string{"secrets"}, []string{"receiver-token"}, "get")}
 
@@ -61,11 +72,13 @@ func TestRBAC_IsStatedHere(t *testing.T) {
 		secret  = "Role audit-ns/k8s-audit-enabler-agent-credentials"
 		nodes   = "Role audit-ns/k8s-audit-enabler-agent-nodes"
 		going   = "Role audit-ns/k8s-audit-enabler-uninstall"
+		bridge  = "Role audit-ns/k8s-audit-enabler-bridge"
+		tested  = "Role audit-ns/k8s-audit-enabler-check"
 	)
 	type roles map[string][]rbacv1.PolicyRule
 	bindings := map[string][]string{
 		own: {coordinatorAccount}, system: {coordinatorAccount}, wide: {coordinatorAccount},
-		probing: {agentAccount}, nodes: {agentAccount}, going: {uninstallAccount},
+		probing: {agentAccount}, nodes: {agentAccount}, going: {uninstallAccount}, bridge: {bridgeAccount}, tested: {checkAccount},
 	}
 	withSecret := maps.Clone(bindings)
 	withSecret[secret] = []string{agentAccount}
@@ -82,27 +95,27 @@ func TestRBAC_IsStatedHere(t *testing.T) {
 	}{
 		"defaults": {
 			installable(),
-			roles{own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent"), probing: agent, going: uninstall},
+			roles{bridge: carrying, tested: checking, own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent"), probing: agent, going: uninstall},
 			bindings,
 		},
 		"a URL: no Service is read": {
 			installable().with("http://192.0.2.1/", "sink", "url"),
-			roles{own: coordinatorsOwn, system: recognition, wide: cluster(), probing: agent, going: uninstall},
+			roles{bridge: carrying, tested: checking, own: coordinatorsOwn, system: recognition, wide: cluster(), probing: agent, going: uninstall},
 			bindings,
 		},
 		"credentials: their Secret, and only the agents read it": {
 			installable().with("receiver-token", "sink", "credentialsSecret").with("receiver", "sink", "service", "name"),
-			roles{own: coordinatorsOwn, system: recognition, wide: cluster("receiver"), probing: agent, secret: credentials, going: uninstall},
+			roles{bridge: carrying, tested: checking, own: coordinatorsOwn, system: recognition, wide: cluster("receiver"), probing: agent, secret: credentials, going: uninstall},
 			withSecret,
 		},
 		"no agent: nothing for agents": {
 			installable().with(false, "agent", "enabled").with("receiver-token", "sink", "credentialsSecret"),
-			roles{own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent"), going: uninstall},
+			roles{bridge: carrying, tested: checking, own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent"), going: uninstall},
 			withoutAgent,
 		},
 		"no hook: nothing for an uninstall": {
 			installable().with(false, "uninstall", "revert"),
-			roles{own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent"), probing: agent},
+			roles{bridge: carrying, tested: checking, own: coordinatorsOwn, system: recognition, wide: cluster("sysdig-agent"), probing: agent},
 			withoutHook,
 		},
 	}

@@ -10,9 +10,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"k8s-audit-enabler.io/internal/wire"
 )
@@ -27,8 +29,13 @@ var clusters = map[string][]string{
 	"kubernetes-1.37": {"--kube-version=v1.37.2"},
 	"url-sink":        {"--kube-version=v1.37.2", "sink.url=https://audit.example.com/k8s-audit", "sink.credentialsSecret=audit-sink"},
 	"bridge": {
-		"--kube-version=v1.37.2", "bridge.receiver.enabled=true", "bridge.receiver.tlsSecret=receiver", "sink.credentialsSecret=audit-sink",
+		"--kube-version=v1.37.2", "bridge.receiver.enabled=true", "bridge.receiver.existingSecret=receiver", "networkPolicy.enabled=true", "sink.credentialsSecret=audit-sink",
 		"bridge.file.paths={/var/log/kube-apiserver/audit.log,/var/log/kube-apiserver/second.log,/var/log/oauth-apiserver/audit.log}",
+	},
+	"metrics": {
+		"--kube-version=v1.37.2", "metrics.serviceMonitor.enabled=true", "metrics.serviceMonitor.labels.release=prometheus", "metrics.serviceMonitor.interval=30s",
+		"metrics.prometheusRule.enabled=true", "networkPolicy.enabled=true",
+		"networkPolicy.metricsFrom[0].namespaceSelector.matchLabels.name=monitoring", "bridge.file.paths={/var/log/kube-apiserver/audit.log}",
 	},
 	"managed-gke":      {"--kube-version=v1.33.4-gke.1134000"},
 	"everything-is-on": {"--kube-version=v1.37.2", "networkPolicy.enabled=true", "image.pullSecrets={pull}", "coordinator.priorityClassName=high", "coordinator.nodeSelector.zone=a", "agent.podAnnotations.a=b", "image.tag=v2"},
@@ -77,7 +84,8 @@ func TestRendered_WhatOldClustersServe(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			list := objects(t, render(t, "--kube-version="+tt.version))
+			text := render(t, "--kube-version="+tt.version)
+			list := objects(t, text)
 			if beta, stable := len(only[*schedulingv1beta1.PriorityClass](list)), len(only[*schedulingv1.PriorityClass](list)); beta+stable != 1 || (beta == 1) != tt.beta {
 				t.Errorf("%d PriorityClass of v1beta1, %d of v1", beta, stable)
 			}
@@ -86,7 +94,7 @@ func TestRendered_WhatOldClustersServe(t *testing.T) {
 			if diff := cmp.Diff(want, agent.NodeSelector); diff != "" {
 				t.Error(diff)
 			}
-			coordinator := only[*appsv1.Deployment](list)[0].Spec.Template.Spec
+			coordinator := one[*appsv1.Deployment](t, text, coordinatorName).Spec.Template.Spec
 			if got := coordinator.SecurityContext.SeccompProfile != nil; got != tt.seccompField {
 				t.Errorf("seccompProfile is there: %v", got)
 			}
@@ -122,9 +130,7 @@ func TestAgent_WhereItIsInstalled(t *testing.T) {
 			if tt.want == 0 && strings.Contains(text, "k8s-audit-enabler-agent\n") {
 				t.Error("permissions of the agent are left over")
 			}
-			if len(only[*appsv1.Deployment](list)) != 1 {
-				t.Error("the coordinator is missing")
-			}
+			one[*appsv1.Deployment](t, text, coordinatorName)
 		})
 	}
 }
@@ -167,12 +173,15 @@ func TestPods_StayWhenOnlyTheConfigurationChanges(t *testing.T) {
 
 func TestSelectors_MatchTheirPods(t *testing.T) {
 	t.Parallel()
-	list := objects(t, render(t, "networkPolicy.enabled=true"))
-	agent, coordinator := only[*appsv1.DaemonSet](list)[0].Spec, only[*appsv1.Deployment](list)[0].Spec
-	policy := only[*networkingv1.NetworkPolicy](list)[0].Spec
+	text := render(t, "networkPolicy.enabled=true")
+	agent, coordinator := one[*appsv1.DaemonSet](t, text, agentName).Spec, one[*appsv1.Deployment](t, text, coordinatorName).Spec
+	bridge := one[*appsv1.Deployment](t, text, bridgeName).Spec
+	policy := one[*networkingv1.NetworkPolicy](t, text, coordinatorName).Spec
 	for name, pair := range map[string][2]map[string]string{
 		"DaemonSet":     {agent.Selector.MatchLabels, agent.Template.Labels},
 		"Deployment":    {coordinator.Selector.MatchLabels, coordinator.Template.Labels},
+		"bridge":        {bridge.Selector.MatchLabels, bridge.Template.Labels},
+		"Service":       {one[*corev1.Service](t, text, bridgeName).Spec.Selector, bridge.Template.Labels},
 		"NetworkPolicy": {policy.PodSelector.MatchLabels, coordinator.Template.Labels},
 	} {
 		for key, value := range pair[0] {
@@ -181,8 +190,10 @@ func TestSelectors_MatchTheirPods(t *testing.T) {
 			}
 		}
 	}
-	if maps := cmp.Diff(agent.Selector.MatchLabels, coordinator.Selector.MatchLabels); maps == "" {
-		t.Error("both select the same pods")
+	for _, pair := range [][2]*metav1.LabelSelector{{agent.Selector, coordinator.Selector}, {coordinator.Selector, bridge.Selector}} {
+		if cmp.Diff(pair[0].MatchLabels, pair[1].MatchLabels) == "" {
+			t.Errorf("two select the same pods: %v", pair[0].MatchLabels)
+		}
 	}
 }
 
@@ -200,8 +211,8 @@ func TestImages(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			list := objects(t, render(t, tt.settings...))
-			got := []string{only[*appsv1.DaemonSet](list)[0].Spec.Template.Spec.Containers[0].Image, only[*appsv1.Deployment](list)[0].Spec.Template.Spec.Containers[0].Image}
+			text := render(t, tt.settings...)
+			got := []string{one[*appsv1.DaemonSet](t, text, agentName).Spec.Template.Spec.Containers[0].Image, one[*appsv1.Deployment](t, text, coordinatorName).Spec.Template.Spec.Containers[0].Image}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Error(diff)
 			}

@@ -19,6 +19,7 @@ func cluster(t *testing.T, role *rbacv1.ClusterRole) string {
 	served := map[string][]metav1.APIResource{
 		"v1": {
 			{Name: "configmaps", Kind: "ConfigMap", Namespaced: true, Verbs: metav1.Verbs{"get"}},
+			{Name: "services", Kind: "Service", Namespaced: true, Verbs: metav1.Verbs{"get"}},
 			{Name: "serviceaccounts", Kind: "ServiceAccount", Namespaced: true, Verbs: metav1.Verbs{"get"}},
 		},
 		"apps/v1": {
@@ -31,7 +32,8 @@ func cluster(t *testing.T, role *rbacv1.ClusterRole) string {
 			{Name: "roles", Kind: "Role", Namespaced: true, Verbs: metav1.Verbs{"get"}},
 			{Name: "rolebindings", Kind: "RoleBinding", Namespaced: true, Verbs: metav1.Verbs{"get"}},
 		},
-		"scheduling.k8s.io/v1": {{Name: "priorityclasses", Kind: "PriorityClass", Verbs: metav1.Verbs{"get"}}},
+		"coordination.k8s.io/v1": {{Name: "leases", Kind: "Lease", Namespaced: true, Verbs: metav1.Verbs{"get"}}},
+		"scheduling.k8s.io/v1":   {{Name: "priorityclasses", Kind: "PriorityClass", Verbs: metav1.Verbs{"get"}}},
 	}
 	groups := metav1.APIGroupList{TypeMeta: metav1.TypeMeta{Kind: "APIGroupList", APIVersion: "v1"}}
 	answers := map[string]any{

@@ -11,11 +11,6 @@ import (
 	"k8s-audit-enabler.io/test/e2e/stage"
 )
 
-// strays is how many of several thousand requests may fail in one act. One of some 80,000 was refused, about when the old apiserver
-// closed its port: probably from a port that its client had used just before, which the kernel still takes for the old connection, and
-// no redirect applies to that. make bench, which counts them, wants none.
-const strays = 1
-
 // TestNobodyNoticesOnASingleControlPlane is a release on the only control plane there is, whose apiserver is restarted three
 // times while an audience looks on.
 func TestNobodyNoticesOnASingleControlPlane(t *testing.T) {
@@ -54,10 +49,7 @@ func TestNobodyNoticesOnASingleControlPlane(t *testing.T) {
 			asked, failures := audience.Dismiss()
 			t.Logf("asked: %v", asked)
 			if len(failures) > 0 {
-				t.Logf("%d failed:\n%s", len(failures), strings.Join(failures[:min(len(failures), 20)], "\n"))
-			}
-			if len(failures) > strays {
-				t.Errorf("%d failed, want %d at most", len(failures), strays)
+				t.Errorf("%d failed:\n%s", len(failures), strings.Join(failures[:min(len(failures), 20)], "\n"))
 			}
 			after, err := s.LeaderChanges(within(t, time.Minute))
 			must(t, err)

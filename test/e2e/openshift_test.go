@@ -37,6 +37,16 @@ func TestTheMastersOfOpenShift311(t *testing.T) {
 	}
 }
 
+// TestTheNodeOfMinishift does the same with the directories of `oc cluster up`: no master-restart, and a configuration that the pod sees
+// elsewhere than the host. The node is not called localhost here, so it is said what it is; Minishift's kubelet is in a container, and the
+// lab's is not.
+func TestTheNodeOfMinishift(t *testing.T) {
+	if os.Getenv("K8S_AUDIT_ENABLER_TEST_LONG") == "" {
+		t.Skip("takes long; runs with K8S_AUDIT_ENABLER_TEST_LONG")
+	}
+	playService(t, play(t, stage.Options{Nodes: 1, QuickRestarts: true, PatientKubelet: true}), serviceNamed("minishift"))
+}
+
 // masterRestart ends the pod's sandbox, as the one of openshift-ansible does for CRI-O.
 const masterRestart = `#!/bin/sh
 echo "$1" >> /var/log/master-restart.log
@@ -57,8 +67,8 @@ spec:
   versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
 `
 
-// serveByOpenShift replaces kubeadm's apiserver by a pod of OpenShift's, which mounts what openshift-ansible's does.
-func (s *scene) serveByOpenShift(t *testing.T, node string) {
+// serveByOpenShift replaces kubeadm's apiserver by a pod of OpenShift's, which mounts what openshift-ansible's and Minishift's does.
+func (s *scene) serveByOpenShift(t *testing.T, node string, of service) {
 	t.Helper()
 	s.apply(t, openShiftGroup)
 	must(t, s.Lab.ImportImages(t.Context(), s.openShiftImage(t)))
@@ -74,14 +84,16 @@ func (s *scene) serveByOpenShift(t *testing.T, node string) {
 		"servingInfo": map[string]any{"bindAddress": "0.0.0.0:6443", "bindNetwork": "tcp4"},
 	})
 	must(t, err)
-	must(t, s.WriteHost(node, "/etc/origin/master/master-config.yaml", "# a comment of the user's\n"+string(config)))
-	s.run(t, node, "cp", "-a", "/etc/kubernetes/pki", "/etc/origin/master/pki")
-	must(t, s.WriteHost(node, "/usr/local/bin/master-restart", masterRestart))
-	must(t, os.Chmod(s.OnHost(node, "/usr/local/bin/master-restart"), 0o500))
+	must(t, s.WriteHost(node, of.file, "# a comment of the user's\n"+string(config)))
+	s.run(t, node, "cp", "-a", "/etc/kubernetes/pki", of.folder+"/pki")
+	if of.script {
+		must(t, s.WriteHost(node, "/usr/local/bin/master-restart", masterRestart))
+		must(t, os.Chmod(s.OnHost(node, "/usr/local/bin/master-restart"), 0o500))
+	}
 
 	pod.ObjectMeta = metav1.ObjectMeta{Name: "master-api", Namespace: "kube-system", Labels: map[string]string{"openshift.io/control-plane": "true", "openshift.io/component": "api"}}
 	kind := corev1.HostPathDirectory
-	pod.Spec.Volumes = []corev1.Volume{{Name: "master-config", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/etc/origin/master", Type: &kind}}}}
+	pod.Spec.Volumes = []corev1.Volume{{Name: "master-config", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: of.folder, Type: &kind}}}}
 	c := &pod.Spec.Containers[0]
 	c.Name, c.Image, c.ImagePullPolicy, c.Args = "api", openShiftImage, corev1.PullNever, nil
 	c.Command = []string{"/bin/sh", "-c", "exec openshift start master api --config=/etc/origin/master/master-config.yaml"}

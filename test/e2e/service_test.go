@@ -32,8 +32,10 @@ type service struct {
 	kill string
 	// mark makes the node one of its.
 	mark []string
-	// pod: its apiserver shows one.
-	pod bool
+	// pod: its apiserver shows one. script: there is a master-restart.
+	pod, script bool
+	// values are the chart's, for a product that a kubeadm host cannot be made to look like.
+	values stage.Values
 }
 
 func serviceNamed(name string) service {
@@ -55,7 +57,12 @@ func serviceNamed(name string) service {
 		},
 		"openshift-3": {
 			name: "openshift-3", folder: "/etc/origin/master", file: "/etc/origin/master/master-config.yaml", strategy: wire.StrategyConfigFile,
-			holds: []string{"# a comment of the user's", "\nauditConfig:\n  enabled: true\n", "  webHookKubeConfig: /etc/origin/master/k8s_audit/"}, pod: true,
+			holds: []string{"# a comment of the user's", "\nauditConfig:\n  enabled: true\n", "  webHookKubeConfig: /etc/origin/master/k8s_audit/"}, pod: true, script: true,
+		},
+		"minishift": {
+			name: "minishift", folder: "/var/lib/minishift/base/kube-apiserver", file: "/var/lib/minishift/base/kube-apiserver/master-config.yaml",
+			strategy: wire.StrategyConfigFile, holds: []string{"# a comment of the user's", "audit-webhook-config-file:\n    - /etc/origin/master/k8s_audit/"},
+			pod: true, values: stage.Values{"distribution": "minishift-3.11"},
 		},
 		"microk8s": {
 			name: "microk8s", program: "kubelite", unit: "snap.microk8s.daemon-kubelite.service",
@@ -64,6 +71,12 @@ func serviceNamed(name string) service {
 			strategy: wire.StrategyArgsFile, holds: []string{"# a comment of the user's", "--audit-webhook-config-file=/var/lib/k8s_audit/"},
 			kill: "control-group",
 			mark: []string{"label", "microk8s.io/cluster=true", "node.kubernetes.io/microk8s-controlplane=microk8s-controlplane", "node-role.kubernetes.io/control-plane-"},
+		},
+		"canonical-kubernetes": {
+			name: "canonical-kubernetes", program: "k8s-kube-apiserver", unit: "snap.k8s.kube-apiserver.service",
+			folder: "/var/snap/k8s/common/args", file: "/var/snap/k8s/common/args/kube-apiserver",
+			strategy: wire.StrategyConfigFile, holds: []string{"# a comment of the user's", "--audit-webhook-config-file=/var/snap/k8s/common/k8s_audit/"},
+			kill: "control-group", mark: []string{"label", "k8sd.io/role=control-plane"},
 		},
 	}[name]
 }
@@ -76,7 +89,7 @@ func (of service) spoils() string {
 	return "/etc/stand-in-spoils"
 }
 
-// TestAServiceThatStartsItsApiserver turns a kubeadm host into one of k3s, RKE2, k0s or MicroK8s and has it enabled, rolled back and reverted.
+// TestAServiceThatStartsItsApiserver turns a kubeadm host into one of k3s, RKE2, k0s, MicroK8s or Canonical Kubernetes and has it enabled, rolled back and reverted.
 // systemd, kubelet and apiserver are real. The program that reads the configuration and starts the apiserver is a stand-in: see
 // cmd/service-stand-in for what it does as the real ones do, and what it refuses. The kubelet, which the real ones have in
 // themselves, goes on while it restarts.
@@ -84,7 +97,7 @@ func TestAServiceThatStartsItsApiserver(t *testing.T) {
 	if os.Getenv("K8S_AUDIT_ENABLER_TEST_LONG") == "" {
 		t.Skip("takes long; runs with K8S_AUDIT_ENABLER_TEST_LONG")
 	}
-	for _, product := range []string{"k3s", "rke2", "k0s", "microk8s"} {
+	for _, product := range []string{"k3s", "rke2", "k0s", "microk8s", "canonical-kubernetes"} {
 		t.Run(product, func(t *testing.T) {
 			s := play(t, stage.Options{Nodes: 1, QuickRestarts: true, PatientKubelet: true})
 			playService(t, s, serviceNamed(product))
@@ -96,7 +109,7 @@ func playService(t *testing.T, s *scene, of service) { //nolint:thelper // acts,
 	node := s.Nodes()[0]
 	must(t, s.ServeSink(t.Context(), ""))
 	if of.unit == "" {
-		s.serveByOpenShift(t, node)
+		s.serveByOpenShift(t, node, of)
 	} else {
 		s.serveBy(t, node, of)
 	}
@@ -106,7 +119,7 @@ func playService(t *testing.T, s *scene, of service) { //nolint:thelper // acts,
 	t.Run("enabled by its configuration, and one restart", func(t *testing.T) {
 		defer s.act(t)()
 		begin := time.Now()
-		s.install(t, nil)
+		s.install(t, of.values)
 		status := s.ready(t, oneRestart)
 		t.Logf("enabled after %s", time.Since(begin).Round(time.Second))
 		if status.Distribution.Name != of.name || status.Strategy != of.strategy {
@@ -124,7 +137,7 @@ func playService(t *testing.T, s *scene, of service) { //nolint:thelper // acts,
 		defer s.act(t)()
 		good := s.host(t, node, of.file)
 		must(t, s.WriteHost(node, of.spoils(), "--audit-log-maxsize=7\n"))
-		s.install(t, stage.Values{"log": stage.Values{"maxSizeMB": 7}})
+		s.install(t, of.values.With(stage.Values{"log": stage.Values{"maxSizeMB": 7}}))
 		n, err := s.WaitNode(within(t, 2*oneRestart), node, "is rolled back", func(n wire.NodeStatus) bool { return n.Phase == wire.PhaseRolledBack })
 		must(t, err)
 		if n.LastError == nil || n.Reason != reason.CrashLooping || !strings.Contains(strings.Join(n.LastError.LogTail, "\n"), "nonsense") {
@@ -139,7 +152,7 @@ func playService(t *testing.T, s *scene, of service) { //nolint:thelper // acts,
 		defer s.act(t)()
 		begin := time.Now()
 		must(t, os.Remove(s.OnHost(node, of.spoils())))
-		s.install(t, nil)
+		s.install(t, of.values)
 		s.ready(t, oneRestart)
 		s.restarts(t, begin, 0)
 	})
@@ -200,6 +213,9 @@ func (s *scene) serveBy(t *testing.T, node string, of service) {
 	case "microk8s":
 		s.configureMicroK8s(t, node, flags)
 		kind, environment = "simple", "Environment=SNAP_DATA=/var/snap/microk8s/8355\n"
+	case "canonical-kubernetes":
+		s.configureCanonical(t, node, program, flags)
+		kind, environment = "simple", "Environment=SNAP_COMMON=/var/snap/k8s/common\n"
 	default:
 		s.configureRancher(t, node, of, flags, pod)
 	}
@@ -271,4 +287,16 @@ func (s *scene) configureMicroK8s(t *testing.T, node string, flags []string) {
 		text += strings.ReplaceAll(flag, "/etc/kubernetes/pki", "${SNAP_DATA}/certs") + "\n"
 	}
 	must(t, s.WriteHost(node, "/var/snap/microk8s/8355/args/kube-apiserver", strings.TrimSuffix(text, "\n")))
+}
+
+// configureCanonical has the apiserver's flags in a file that all releases of the snap share, and runs a k8sd that does nothing.
+func (s *scene) configureCanonical(t *testing.T, node, standIn string, flags []string) {
+	t.Helper()
+	must(t, s.WriteHost(node, "/var/snap/k8s/common/args/kube-apiserver", "# a comment of the user's\n"+strings.Join(flags, "\n")+"\n"))
+	text, err := os.ReadFile(standIn)
+	must(t, err)
+	must(t, s.WriteHost(node, "/usr/local/bin/k8sd", string(text)))
+	must(t, os.Chmod(s.OnHost(node, "/usr/local/bin/k8sd"), 0o755))
+	must(t, s.WriteHost(node, "/etc/systemd/system/snap.k8s.k8sd.service", "[Service]\nExecStart=/usr/local/bin/k8sd --port=6400\n"))
+	s.run(t, node, "systemctl", "start", "snap.k8s.k8sd.service")
 }

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/test/e2e/stage"
 )
 
@@ -24,24 +24,44 @@ func uninstalled(t *testing.T, s *scene, etc stage.Snapshot) { //nolint:thelper 
 	nothingLeft(t, s, etc)
 }
 
-// nothingLeft compares the host's files with those before, and looks for anything of ours in the cluster.
+// nothingLeft fails the test where anything of ours is left.
 func nothingLeft(t *testing.T, s *scene, etc stage.Snapshot) {
 	t.Helper()
+	must(t, s.nothingLeft(within(t, oneRestart), etc))
+}
+
+// nothingLeft compares the host's files with those before, and waits until nothing of ours is in the cluster. The error says what is.
+func (s *scene) nothingLeft(ctx context.Context, etc stage.Snapshot) error {
 	node := s.Nodes()[0]
-	if diff := cmp.Diff(etc, s.snapshot(t, node, "/etc/kubernetes")); diff != "" {
-		t.Errorf("files under /etc/kubernetes (-before +after):\n%s", diff)
+	now, err := s.SnapshotHost(node, "/etc/kubernetes")
+	if err != nil {
+		return err
 	}
-	left, err := s.Exec(t.Context(), node, "sh", "-c", "ls -d /var/lib/k8s_audit /var/lib/k8s-audit-enabler /etc/systemd/system/*audit-enabler* /etc/systemd/system/*/*audit-enabler* 2>/dev/null || true")
-	must(t, err)
-	if left != "" {
-		t.Errorf("left on the host: %s", left)
+	var left []string
+	if diff := cmp.Diff(etc, now); diff != "" {
+		left = append(left, "files under /etc/kubernetes (-before +after):\n"+diff)
 	}
-	if text := s.kubectl(t, "get", "node", node, "-o", "jsonpath={.metadata.labels} {.metadata.annotations}"); strings.Contains(text, "k8s-audit-enabler.io") {
-		t.Errorf("label or annotation %s left on the node: %s", wire.LabelNodeAgent, text)
+	files, err := s.Exec(ctx, node, "sh", "-c", "ls -d /var/lib/k8s_audit /var/lib/k8s-audit-enabler /etc/systemd/system/*audit-enabler* /etc/systemd/system/*/*audit-enabler* 2>/dev/null || true")
+	if err != nil {
+		return err
+	}
+	left = append(left, strings.Fields(files)...)
+	marks, err := s.Kubectl(ctx, "get", "node", node, "-o", "jsonpath={.metadata.labels} {.metadata.annotations}")
+	if err != nil {
+		return err
+	}
+	if strings.Contains(marks, "k8s-audit-enabler.io") {
+		left = append(left, "on the node: "+marks)
+	}
+	if !s.starts.Alive(node) {
+		left = append(left, "no apiserver that runs")
+	}
+	if len(left) > 0 {
+		return errors.New("left: " + strings.Join(left, "\n"))
 	}
 	// What the coordinator made goes with the configuration, and pods go with their owners, once the controller-manager is
 	// back after the restart of the only apiserver.
-	must(t, stage.Until(within(t, oneRestart), "nothing of the release is in the cluster", func(ctx ctx) (bool, error) {
+	return stage.Until(ctx, "nothing of the release is in the cluster", func(ctx context.Context) (bool, error) {
 		ours, err := s.Kubectl(ctx, "-n", stage.ReleaseNamespace, "get", "configmaps,leases,jobs,pods,deployments,daemonsets,roles,rolebindings,serviceaccounts,secrets", "-o", "name")
 		if err != nil {
 			return false, err
@@ -50,15 +70,18 @@ func nothingLeft(t *testing.T, s *scene, etc stage.Snapshot) {
 		if err != nil {
 			return false, err
 		}
-		system, err := s.Kubectl(ctx, "-n", "kube-system", "get", "roles,rolebindings,configmaps", "-o", "name")
-		if err != nil {
-			return false, err
+		for _, other := range []string{"kube-system", "default"} {
+			objects, err := s.Kubectl(ctx, "-n", other, "get", "configmaps,roles,rolebindings,serviceaccounts,pods", "-o", "name")
+			if err != nil {
+				return false, err
+			}
+			wide += "\n" + objects
 		}
 		names := slices.DeleteFunc(strings.Fields(ours), func(name string) bool {
 			return name == "configmap/kube-root-ca.crt" || name == "serviceaccount/default"
 		})
-		for _, name := range strings.Fields(wide + "\n" + system) {
-			if strings.Contains(name, "audit-enabler") {
+		for _, name := range strings.Fields(wide) {
+			if strings.Contains(name, "audit") {
 				names = append(names, name)
 			}
 		}
@@ -66,8 +89,5 @@ func nothingLeft(t *testing.T, s *scene, etc stage.Snapshot) {
 			return false, errors.New("left: " + strings.Join(names, " "))
 		}
 		return true, nil
-	}))
-	if !s.starts.Alive(node) {
-		t.Error("the apiserver is not running")
-	}
+	})
 }

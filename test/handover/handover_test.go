@@ -35,6 +35,9 @@ func stop(t *testing.T, r *handover.Redirect) {
 	if err := r.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if err := r.Settle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if left := tables(t); len(left) > 0 {
 		t.Errorf("after Stop there is still %v", left)
 	}

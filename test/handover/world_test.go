@@ -132,6 +132,12 @@ func local(t *testing.T, address string) {
 // listen answers every connection with a name, until the test ends or the listener is closed.
 func listen(t *testing.T, address, name string) net.Listener {
 	t.Helper()
+	return serve(t, address, func(c net.Conn) { answer(c, name) })
+}
+
+// serve handles every connection, each on its own, until the test ends or the listener is closed.
+func serve(t *testing.T, address string, handle func(net.Conn)) net.Listener {
+	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +149,7 @@ func listen(t *testing.T, address, name string) net.Listener {
 			if err != nil {
 				return
 			}
-			go answer(c, name)
+			go handle(c)
 		}
 	}()
 	return l
@@ -251,6 +257,12 @@ func (p *pod) who(address string) string {
 func client() {
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
+		if rest, ok := strings.CutPrefix(lines.Text(), "from "); ok {
+			f := strings.Split(rest, "|")
+			port, _ := strconv.Atoi(f[0])
+			fmt.Println(used(port, f[1], f[2]))
+			continue
+		}
 		if lines.Text() != "configure" {
 			fmt.Println(who(lines.Text(), 0))
 			continue
@@ -273,8 +285,13 @@ func client() {
 
 // redirect returns one with short times, on a node with kube-proxy.
 func redirect(lease, renew time.Duration) *handover.Redirect {
+	return redirectSweeping(lease, renew, 0)
+}
+
+// redirectSweeping looks for connections that have ended once in a while.
+func redirectSweeping(lease, renew, sweep time.Duration) *handover.Redirect {
 	return handover.New(handover.Config{
-		KubeProxy: func() (bool, error) { return true, nil }, Log: slog.New(slog.DiscardHandler), Lease: lease, Renew: renew,
+		KubeProxy: func() (bool, error) { return true, nil }, Log: slog.New(slog.DiscardHandler), Lease: lease, Renew: renew, Sweep: sweep,
 	})
 }
 

@@ -18,7 +18,7 @@ func TestControlPlaneBootsSurvivesAPowerCutAndLeavesNothing(t *testing.T) {
 	}
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1") // nothing of the lab may go through a proxy
 	l, err := Open(Options{
-		Root: "/var/lib/k8s-audit-enabler-lab-test", Bridge: "labtest0", Subnet: "172.31.79.0/24", PodSubnet: "10.245.0.0/16",
+		Root: "/var/lib/k8s-audit-enabler-lab-test", Bridge: "labtest0", Subnet: "172.31.81.0/24", PodSubnet: "10.250.0.0/16",
 		APIServerArgs: []Arg{{"shutdown-watch-termination-grace-period", "2s"}},
 		Log:           t.Output(),
 	})
@@ -189,6 +189,39 @@ func TestDownRemovesWhatAKilledRunLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkNothingLeft(t, l)
+}
+
+// TestANetworkThatTheMachineHasAlreadyIsRefused needs root, and boots nothing.
+func TestANetworkThatTheMachineHasAlreadyIsRefused(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("links need root")
+	}
+	var labs []*Lab
+	for _, bridge := range []string{"labtest4", "labtest5"} {
+		l, err := Open(Options{Root: filepath.Join(t.TempDir(), "lab"), Bridge: bridge, Subnet: "172.31.82.0/24", Log: t.Output()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := l.Down(context.Background()); err != nil {
+				t.Error(err)
+			}
+		})
+		labs = append(labs, l)
+	}
+	for range 2 { // a lab's own bridge is fine
+		if err := labs[0].raiseBridge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := labs[1].raiseBridge(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "labtest4 has 172.31.82.1/24") {
+		t.Errorf("error is %v, want one that names the other bridge", err)
+	}
+	if left := labs[1].leftLinks(); len(left) > 0 {
+		t.Errorf("links left: %v", left)
+	}
 }
 
 // TestDownRemovesAProcessThatIsJustStarting is about a run killed between starting a host and anything else.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -19,6 +20,10 @@ func (l *Lab) raiseBridge(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
+	err = l.networkFree()
+	if err != nil {
+		return err
+	}
 	for _, args := range [][]string{
 		{"link", "add", bridge, "type", "bridge"},
 		{"addr", "add", l.opts.gateway().String() + "/24", "dev", bridge},
@@ -30,6 +35,28 @@ func (l *Lab) raiseBridge(ctx context.Context) error {
 		}
 	}
 	return l.allowForwarding(ctx)
+}
+
+// networkFree refuses a network that another link of the machine has: answers to the hosts would go there.
+func (l *Lab) networkFree() error {
+	subnet, err := netip.ParsePrefix(l.opts.Subnet)
+	if err != nil {
+		return fmt.Errorf("parse network: %w", err)
+	}
+	links, err := net.Interfaces()
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	for _, link := range links {
+		addresses, _ := link.Addrs() // none where the link has just gone
+		for _, address := range addresses {
+			prefix, err := netip.ParsePrefix(address.String())
+			if err == nil && prefix.Overlaps(subnet) {
+				return fmt.Errorf("network %s is in use, %s has %s: take down the lab that it belongs to, or set LAB_SUBNET", subnet, link.Name, prefix)
+			}
+		}
+	}
+	return nil
 }
 
 // forwardRule lets the hosts talk to each other where the machine filters what crosses a bridge and forwards nothing of

@@ -47,10 +47,15 @@ func InstallPackages(ctx context.Context, log io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("install packages: not root; as root, run: apt-get install --no-install-recommends " + list)
 	}
+	return install(ctx, log, missing)
+}
+
+func install(ctx context.Context, log io.Writer, names []string) error {
+	list := strings.Join(names, " ")
 	fmt.Fprintln(log, "installing Debian packages:", list)
 	for _, args := range [][]string{
 		{"update", "-q"},
-		append([]string{"install", "-q", "-y", "--no-install-recommends"}, missing...),
+		append([]string{"install", "-q", "-y", "--no-install-recommends"}, names...),
 	} {
 		cmd := exec.CommandContext(ctx, "apt-get", args...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
@@ -60,4 +65,33 @@ func InstallPackages(ctx context.Context, log io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// browserPackage is Debian's headless Chromium; Ubuntu has none.
+const browserPackage = "chromium-headless-shell"
+
+// Browser is the path of a browser that can be driven. Where there is none the error says what to install.
+func Browser() (string, error) {
+	for _, name := range []string{browserPackage, "chromium", "chromium-browser", "google-chrome"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", errors.New("there is no Chromium here; on Debian, as root, run: apt-get install " + browserPackage)
+}
+
+// InstallBrowser installs one where there is none and apt-get has it, and says what it does. Without a browser the tests that need one
+// are skipped.
+func InstallBrowser(ctx context.Context, log io.Writer) {
+	_, missing := Browser()
+	if missing == nil {
+		return
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
+		fmt.Fprintln(log, missing)
+		return
+	}
+	if err := install(ctx, log, []string{browserPackage}); err != nil {
+		fmt.Fprintln(log, err)
+	}
 }

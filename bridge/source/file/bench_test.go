@@ -3,6 +3,7 @@ package file_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -70,12 +71,25 @@ func plainly(dir, url string) error {
 	}
 }
 
-// BenchmarkThroughput measures how long the bridge takes for a log on one core, beside a program that has no safety at all. Each is a
-// process of its own, and the sink is this one.
-func BenchmarkThroughput(b *testing.B) {
-	const events = 300_000
-	dir := b.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "log"), 0o700); err != nil {
+// bridgeProcess starts this program as a bridge on one core. The function ends it.
+func bridgeProcess(b *testing.B, dir, sink, mode string) (pid int, end func()) {
+	b.Helper()
+	c := exec.Command(os.Args[0], "-test.run=^$")
+	c.Env = append(os.Environ(), "GOMAXPROCS=1", bridgeDir+"="+dir, bridgeSink+"="+sink, bridgeMode+"="+mode)
+	if err := c.Start(); err != nil {
+		b.Fatal(err)
+	}
+	return c.Process.Pid, func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	}
+}
+
+// bridgeHome is a directory with a log of so many events, and how long that log is.
+func bridgeHome(b *testing.B, events int) (dir string, size int64) {
+	b.Helper()
+	dir = b.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "log"), 0o700), os.Mkdir(filepath.Join(dir, "state"), 0o700)); err != nil {
 		b.Fatal(err)
 	}
 	var text bytes.Buffer
@@ -85,35 +99,33 @@ func BenchmarkThroughput(b *testing.B) {
 	if err := os.WriteFile(filepath.Join(dir, "log", "audit.log"), text.Bytes(), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	text = bytes.Buffer{}
+	return dir, int64(text.Len())
+}
+
+// BenchmarkThroughput measures how long the bridge takes for a log on one core, beside a program that has no safety at all. Each is a
+// process of its own, and the sink is this one.
+func BenchmarkThroughput(b *testing.B) {
+	const events = 300_000
+	dir, size := bridgeHome(b, events)
 	var got atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		got.Add(n)
 	}))
 	defer server.Close()
-	size := int64(events * len(fmt.Sprintf(typical, 0)))
 	run := func(mode string) (took time.Duration, peak float64) {
-		if err := os.RemoveAll(filepath.Join(dir, "state")); err != nil {
-			b.Fatal(err)
-		}
-		if err := os.Mkdir(filepath.Join(dir, "state"), 0o700); err != nil {
+		state := filepath.Join(dir, "state")
+		if err := errors.Join(os.RemoveAll(state), os.Mkdir(state, 0o700)); err != nil {
 			b.Fatal(err)
 		}
 		got.Store(0)
-		c := exec.Command(os.Args[0], "-test.run=^$")
-		c.Env = append(os.Environ(), "GOMAXPROCS=1", bridgeDir+"="+dir, bridgeSink+"="+server.URL, bridgeMode+"="+mode)
 		begin := time.Now()
-		if err := c.Start(); err != nil {
-			b.Fatal(err)
-		}
+		pid, end := bridgeProcess(b, dir, server.URL, mode)
+		defer end()
 		for got.Load() < size {
 			time.Sleep(time.Millisecond)
 		}
-		took, peak = time.Since(begin), memoryOf(b, c.Process.Pid)
-		_ = c.Process.Kill()
-		_ = c.Wait()
-		return took, peak
+		return time.Since(begin), memoryOf(b, pid)
 	}
 	var ratios, rates, peaks []float64
 	for b.Loop() {
@@ -128,6 +140,87 @@ func BenchmarkThroughput(b *testing.B) {
 	b.ReportMetric(ratios[len(ratios)/2], "times-bare")
 	b.ReportMetric(rates[len(rates)/2], "events/s")
 	b.ReportMetric(peaks[len(peaks)-1], "peak-MiB")
+}
+
+// BenchmarkLatency measures, at 1,000 events a second, how long after its line was written an event is at the sink.
+func BenchmarkLatency(b *testing.B) {
+	const perSecond, events = 1000, 20_000
+	var all []time.Duration
+	for b.Loop() {
+		dir, _ := bridgeHome(b, 0)
+		written, arrived, total := make([]time.Time, events), make([]time.Time, events), atomic.Int64{}
+		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			at := time.Now()
+			for _, part := range strings.Split(string(body), `"auditID":"0c2f5d5e-6a0e-4f3c-9f0f-3f`)[1:] {
+				id, err := strconv.Atoi(part[:10])
+				if err == nil && arrived[id].IsZero() { // one request at a time
+					arrived[id] = at
+					total.Add(1)
+				}
+			}
+		}))
+		_, end := bridgeProcess(b, dir, server.URL, "")
+		log, err := os.OpenFile(filepath.Join(dir, "log", "audit.log"), os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		for begin, n := time.Now(), 0; n < events; time.Sleep(time.Millisecond) {
+			for ; n < events && time.Duration(n)*time.Second/perSecond <= time.Since(begin); n++ {
+				written[n] = time.Now()
+				if _, err := fmt.Fprintf(log, typical, n); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		for deadline := time.Now().Add(time.Minute); total.Load() < events; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				b.Fatalf("%d of %d events have arrived", total.Load(), events)
+			}
+		}
+		end()
+		server.Close()
+		_ = log.Close()
+		for n := range events {
+			all = append(all, arrived[n].Sub(written[n]))
+		}
+	}
+	slices.Sort(all)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(all[len(all)/2])/float64(time.Millisecond), "p50-ms")
+	b.ReportMetric(float64(all[len(all)*99/100])/float64(time.Millisecond), "p99-ms")
+}
+
+// BenchmarkSinkDown measures the memory of a bridge whose sink takes nothing while a long log waits that is rotated meanwhile. What waits is
+// in the log and not in memory, so that an hour of it is not more than these seconds.
+func BenchmarkSinkDown(b *testing.B) {
+	const events = 300_000
+	var peaks []float64
+	for b.Loop() {
+		dir, _ := bridgeHome(b, events)
+		var attempts atomic.Int64
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			attempts.Add(1)
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}))
+		pid, end := bridgeProcess(b, dir, server.URL, "")
+		path := filepath.Join(dir, "log", "audit.log")
+		for n := range 20 {
+			time.Sleep(time.Second)
+			if err := errors.Join(os.Rename(path, fmt.Sprintf("%s-2026-11-23T10-00-%02d.000.log", strings.TrimSuffix(path, ".log"), n)), os.WriteFile(path, fmt.Appendf(nil, typical, n), 0o600)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if attempts.Load() == 0 {
+			b.Fatal("the sink was not asked")
+		}
+		peaks = append(peaks, memoryOf(b, pid))
+		end()
+		server.Close()
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(slices.Max(peaks), "down-MiB")
 }
 
 // memoryOf is the most memory that a process has had, in MiB; 0 for one that has ended.

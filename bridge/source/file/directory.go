@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path"
+	"slices"
 	"syscall"
 
 	"k8s-audit-enabler.io/nodeagent/hostfs"
@@ -29,8 +30,35 @@ type known struct {
 	name string
 }
 
-// look lists the log and its backups, the oldest first, without those that are empty. A directory that is not there is empty.
+// looks is how often a directory is looked at that changes meanwhile.
+const looks = 20
+
+// look lists the log and its backups, the oldest first, without those that are empty. A directory that is not there is empty. One in
+// which files are renamed or compressed meanwhile is looked at again: a file that is in neither of its places would count as deleted.
 func (d *directory) look() ([]sighting, error) {
+	names, err := d.names()
+	if err != nil {
+		return nil, err
+	}
+	var seen []sighting
+	for range looks {
+		active, there := d.identify()
+		var whole bool
+		seen, whole = d.sightAll(names)
+		again, err := d.names()
+		if err != nil {
+			return nil, err
+		}
+		if now, still := d.identify(); whole && active == now && there == still && slices.Equal(names, again) {
+			break
+		}
+		names = again
+	}
+	return seen, nil
+}
+
+// names are those of the log's backups, the oldest first.
+func (d *directory) names() ([]backup, error) {
 	infos, err := d.host.ReadDir(path.Dir(d.name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -44,46 +72,53 @@ func (d *directory) look() ([]sighting, error) {
 			names = append(names, i.Name)
 		}
 	}
-	var seen []sighting
+	return backups(path.Base(d.name), names), nil
+}
+
+// sightAll looks at the backups and at the log. It reports false where one of the backups is not there any more.
+func (d *directory) sightAll(names []backup) (seen []sighting, whole bool) {
 	heads := map[identity]known{}
-	for _, b := range backups(path.Base(d.name), names) {
-		if s, ok := d.sight(path.Join(path.Dir(d.name), b.name), b.zipped, heads); ok {
+	whole = true
+	for _, b := range names {
+		s, found, gone := d.sight(path.Join(path.Dir(d.name), b.name), b.zipped, heads)
+		if found {
 			seen = append(seen, s)
 		}
+		whole = whole && !gone
 	}
-	if s, ok := d.sight(d.name, false, heads); ok {
+	if s, found, _ := d.sight(d.name, false, heads); found {
 		s.active = true
 		seen = append(seen, s)
 	}
 	d.heads = heads
-	return seen, nil
+	return seen, whole
 }
 
-// sight looks at one file. What cannot be read is not there: it may have been renamed since the directory was listed, and is seen next
-// time under its other name.
-func (d *directory) sight(name string, zipped bool, heads map[identity]known) (sighting, bool) {
+// sight looks at one file. What cannot be read is not found; gone: nothing has its name.
+func (d *directory) sight(name string, zipped bool, heads map[identity]known) (s sighting, found, gone bool) {
 	file, err := d.host.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return sighting{}, false, true
+	}
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			d.log.Warn("Log cannot be read", "file", name, "error", err)
-		}
-		return sighting{}, false
+		d.log.Warn("Log cannot be read", "file", name, "error", err)
+		return sighting{}, false, false
 	}
 	defer file.Close()
-	s := sighting{name: name, zipped: zipped}
+	s = sighting{name: name, zipped: zipped}
 	if s.id, s.size, _, err = stat(file); err != nil || s.size == 0 {
-		return sighting{}, false
+		return sighting{}, false, false
 	}
 	if k, ok := d.heads[s.id]; ok && k.name == name && (zipped && k.size == s.size || !zipped && k.size <= s.size) && d.same(file, k, zipped) {
 		s.head = k.head
 	} else if s.head, err = readHead(file, zipped); err != nil {
 		d.log.Warn("Log cannot be read", "file", name, "error", err)
-		return sighting{}, false
+		return sighting{}, false, false
 	}
 	if zipped || len(s.head) == headSize {
 		heads[s.id] = known{head: s.head, size: s.size, name: name}
 	}
-	return s, len(s.head) > 0
+	return s, len(s.head) > 0, false
 }
 
 // same reports whether a file still begins as it did: it may be another one that the file system gave the same number.

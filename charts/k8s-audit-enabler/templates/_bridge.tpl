@@ -1,9 +1,7 @@
 {{/* What both kinds of the bridge's pods have. Argument: the chart's root. */}}
 {{- define "bridge.pod" -}}
-serviceAccountName: k8s-audit-enabler-bridge
-automountServiceAccountToken: false
 {{- if .Values.image.pullSecrets }}
-{{ include "pullSecrets" . }}
+{{- include "pullSecrets" . }}
 {{- end }}
 {{- end }}
 
@@ -24,11 +22,11 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 
 {{- define "bridge.probes" -}}
 livenessProbe:
-  httpGet: {path: /healthz, port: health}
+  httpGet: {path: /healthz, port: metrics}
   initialDelaySeconds: 15
   periodSeconds: 20
 readinessProbe:
-  httpGet: {path: /readyz, port: health}
+  httpGet: {path: /readyz, port: metrics}
   periodSeconds: 10
 resources:
   {{- toYaml .Values.bridge.resources | nindent 2 }}
@@ -49,4 +47,16 @@ resources:
 - name: credentials
   secret: {secretName: {{ .Values.sink.credentialsSecret }}}
 {{- end }}
+{{- end }}
+
+{{/*
+Directories of logs that the plan may name, as a JSON array; the DaemonSet is installed where there is one. What is mounted has to be
+known here, and so is what only the API's groups show: OpenShift 4 writes its audit log there. What is read of them is the plan's.
+*/}}
+{{- define "bridge.directories" -}}
+{{- $directories := list -}}
+{{- range .Values.bridge.file.paths }}{{ $directories = append $directories (dir .) }}{{ end -}}
+{{- $directories = concat $directories .Values.bridge.file.directories -}}
+{{- if and (not $directories) (.Capabilities.APIVersions.Has "config.openshift.io/v1") }}{{ $directories = list "/var/log/kube-apiserver" }}{{ end -}}
+{{- toJson (uniq $directories) -}}
 {{- end }}

@@ -1,7 +1,6 @@
 package argsfile
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/strategy"
+	"k8s-audit-enabler.io/nodeagent/strategy/strategytest"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -31,21 +31,15 @@ func fresh(t *testing.T) string {
 // host has the file where the link of the snap's current revision points to, and a snap.yaml where one is given.
 func host(t *testing.T, file, snap string) *hostfs.FS {
 	t.Helper()
-	root := t.TempDir()
-	write := func(name, text string) {
-		path := filepath.Join(root, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
-			t.Fatal(err)
-		}
+	root, files := t.TempDir(), map[string]string{"/var/snap/microk8s/8355/args/kube-apiserver": file}
+	if snap != "" {
+		files[snapRoot+"/meta/snap.yaml"] = snap
 	}
-	write("/var/snap/microk8s/8355/args/kube-apiserver", file)
+	h := strategytest.At(t, root, files)
 	if err := os.Symlink("8355", filepath.Join(root, snapData)); err != nil {
 		t.Fatal(err)
 	}
-	if snap != "" {
-		write(snapRoot+"/meta/snap.yaml", snap)
-	}
-	return hostfs.New(root)
+	return h
 }
 
 func read(t *testing.T, file string) Settings {
@@ -59,22 +53,7 @@ func read(t *testing.T, file string) Settings {
 
 func plan(t *testing.T, change func(*wire.Plan)) *wire.Plan {
 	t.Helper()
-	p := &wire.Plan{
-		Node: wire.NodeIdentity{Name: "cp1", UID: "u1", MachineID: "m1"}, Strategy: wire.StrategyArgsFile, Distribution: Name,
-		Desired: wire.Desired{
-			Enabled: true, Policy: "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n",
-			Webhook: wire.Webhook{URL: "http://10.152.183.20:7765/k8s_audit"},
-			Flags:   []wire.Flag{{Name: "audit-log-maxbackup", Value: "1"}, {Name: "audit-webhook-batch-max-wait", Value: "5s"}},
-		},
-	}
-	if change != nil {
-		change(p)
-	}
-	var err error
-	if p.Revision, err = p.ComputeRevision(); err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return strategytest.Plan(t, wire.StrategyArgsFile, Name, change)
 }
 
 var running = version.MustParseGeneric("v1.34.4")
@@ -192,6 +171,30 @@ func TestWhatOthersDoToTheFileAfterwardsStays(t *testing.T) {
 	}
 }
 
+func TestAConfinedSnapHasItsFilesWhereItMayReadThem(t *testing.T) {
+	t.Parallel()
+	s, refusal := Read(host(t, fresh(t), "name: microk8s\nconfinement: strict\n"))
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	change, refusal := s.Propose(plan(t, nil), strategy.Credentials{}, running)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	const dir = "/var/snap/microk8s/common/k8s_audit"
+	if change.Dir != dir+"/"+change.Revision || change.Effects.LogPath != dir+"/log/k8s_audit_events.log" || strings.Contains(string(change.New), txn.DataDir) {
+		t.Errorf("directory %s, effects %+v, file\n%s", change.Dir, change.Effects, change.New)
+	}
+	for _, f := range change.Files {
+		if !strings.HasPrefix(f.Path, change.Dir+"/") {
+			t.Errorf("%s is not below %s", f.Path, change.Dir)
+		}
+	}
+	if !slices.Contains(hostfs.DataDirs(), dir) {
+		t.Errorf("%s is not one of the agent's own", dir)
+	}
+}
+
 func TestWhatWouldNotWorkIsRefused(t *testing.T) {
 	t.Parallel()
 	ours := string(propose(t, fresh(t), nil).New)
@@ -204,10 +207,7 @@ func TestWhatWouldNotWorkIsRefused(t *testing.T) {
 		"a flag of ours with another value behind": {
 			file: ours + "--audit-webhook-batch-max-wait=9s\n", reason: reason.SettingsOverridden, says: "--audit-webhook-batch-max-wait=9s",
 		},
-		"somebody else's webhook": {file: "--audit-webhook-config-file=/etc/w.yaml\n", reason: reason.WebhookNotOurs, says: "/etc/w.yaml"},
-		"a strictly confined snap": {
-			snap: "name: microk8s\nconfinement: strict\n", reason: reason.DistributionUnsupported, says: "strictly confined",
-		},
+		"somebody else's webhook":                          {file: "--audit-webhook-config-file=/etc/w.yaml\n", reason: reason.WebhookNotOurs, says: "/etc/w.yaml"},
 		"a version with a service for the apiserver alone": {version: "v1.20.13", reason: reason.VersionMismatch, says: "a service of its own"},
 		"a rehearsal":                      {change: func(p *wire.Plan) { p.Rehearse = wire.RehearseAlways }, reason: reason.RehearsalNotPossible, says: "rollout.rehearse"},
 		"a policy that stops an apiserver": {change: func(p *wire.Plan) { p.Desired.Policy = "kind: Policy\n" }, reason: reason.PolicyInvalid, says: "audit policy"},

@@ -7,7 +7,6 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
-	"k8s-audit-enabler.io/nodeagent/apiserver"
 	"k8s-audit-enabler.io/nodeagent/strategy"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
@@ -18,10 +17,6 @@ func (s Settings) Propose(p *wire.Plan, c strategy.Credentials, running *version
 	switch {
 	case running != nil && running.Minor() < OldestMinor:
 		return nil, strategy.Refuse(reason.VersionMismatch, "the apiserver of MicroK8s %s is a service of its own; upgrade it, or add the audit flags to %s yourself", running, Path)
-	case s.confined:
-		return nil, strategy.Refuse(reason.DistributionUnsupported,
-			"this MicroK8s is strictly confined and cannot read the files below %s; refresh it to a channel that is not strict, or set the audit flags in %s with files below %s",
-			txn.DataDir, Path, snapCommon)
 	case txn.Mode(p.Rehearse) == txn.ModeAlways:
 		return nil, strategy.Refuse(reason.RehearsalNotPossible, "MicroK8s starts its apiserver itself, so that there can be no second one beside it; set rollout.rehearse to auto or never")
 	}
@@ -30,7 +25,7 @@ func (s Settings) Propose(p *wire.Plan, c strategy.Credentials, running *version
 	if refusal != nil {
 		return nil, refusal
 	}
-	d, refusal := strategy.Decide(Path, Name, s.args, p, revision, strategy.UsualPlaces())
+	d, refusal := strategy.Decide(Path, Name, s.args, p, revision, s.places())
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -38,15 +33,23 @@ func (s Settings) Propose(p *wire.Plan, c strategy.Credentials, running *version
 		return nil, strategy.Refuse(reason.SettingsOverridden, "%s has --%s=%s behind the lines of k8s-audit-enabler, and the last one wins; take it out", Path, name, value)
 	}
 	change := &txn.Change{
-		Kind: txn.KindApply, Revision: revision, PlanRevision: p.Revision, Manifest: Path, Unit: Unit,
-		Base: s.Data, New: s.with(revision, d.Flags), BaseRevision: s.ours.revision, Dir: apiserver.RevisionDir(revision), Files: files.List(revision, d.PolicyOurs, strategy.UsualPlaces()),
-		Record: json.RawMessage(`{}`), Effects: strategy.Effects(p, d, s.args, running, strategy.UsualPlaces()), ReadyTimeout: strategy.ReadyTimeout(p),
+		Kind: txn.KindApply, Flags: d.Flags, Revision: revision, PlanRevision: p.Revision, Manifest: Path, Unit: Unit,
+		Base: s.Data, New: s.with(revision, d.Flags), BaseRevision: s.ours.revision, Dir: s.places().Dir(revision), Files: files.List(revision, d.PolicyOurs, s.places()),
+		Record: json.RawMessage(`{}`), Effects: strategy.Effects(p, d, s.args, running, s.places()), ReadyTimeout: strategy.ReadyTimeout(p),
 		Audited: d.PolicyOurs && p.Desired.Canary != "",
 	}
 	if d.LogOurs {
 		change.LogBytes = strategy.LogSize(d.Flags)
 	}
 	return change, nil
+}
+
+// places are where the files lie: in a directory that all releases of the snap share, where it may read no other.
+func (s Settings) places() strategy.Places {
+	if s.confined {
+		return strategy.Places{Host: snapCommon + "/k8s_audit", Apiserver: snapCommon + "/k8s_audit"}
+	}
+	return strategy.UsualPlaces()
 }
 
 // outdone is the first flag that has another value behind ours.

@@ -1,12 +1,9 @@
 package argsfile
 
 import (
-	"bytes"
 	"errors"
 	"io/fs"
-	"os"
 	"strconv"
-	"strings"
 
 	"sigs.k8s.io/yaml"
 
@@ -33,7 +30,7 @@ type Settings struct {
 }
 
 // Read gathers what the service would read.
-func Read(host *hostfs.FS) (Settings, *strategy.Refusal) {
+func Read(host hostfs.Reader) (Settings, *strategy.Refusal) {
 	data, err := host.ReadFile(Path, maxFile)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -45,14 +42,14 @@ func Read(host *hostfs.FS) (Settings, *strategy.Refusal) {
 	if s.ours, err = find(data); err != nil {
 		return Settings{}, strategy.Refuse(reason.ManifestNotUnderstood, "%s: %v", Path, err)
 	}
-	after := words(data[s.ours.end:])
+	after := strategy.Words(data[s.ours.end:], variable)
 	s.later = apiserver.ParseArgs(after)
-	s.args = apiserver.ParseArgs(append(words(data[:s.ours.begin]), after...))
+	s.args = apiserver.ParseArgs(append(strategy.Words(data[:s.ours.begin], variable), after...))
 	return s, nil
 }
 
 // confined reports whether the snap that is installed is one of the strictly confined ones.
-func confined(host *hostfs.FS) bool {
+func confined(host hostfs.Reader) bool {
 	data, err := host.ReadFile(snapRoot+"/meta/snap.yaml", maxFile)
 	if err != nil {
 		return false
@@ -61,21 +58,6 @@ func confined(host *hostfs.FS) bool {
 		Confinement string `json:"confinement"`
 	}
 	return yaml.Unmarshal(data, &snap) == nil && snap.Confinement == "strict"
-}
-
-// words are the arguments in a text, as the program reads them: what is behind a # at a line's beginning is a comment, quotes count for
-// nothing, and variables are replaced.
-func words(text []byte) []string {
-	var out []string
-	for line := range bytes.Lines(text) {
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 || line[0] == '#' {
-			continue
-		}
-		plain := strings.NewReplacer(`"`, "", "'", "").Replace(string(line))
-		out = append(out, strings.Fields(os.Expand(plain, variable))...)
-	}
-	return out
 }
 
 // variable is the value of one that the program replaces. Another one stays what it is: nobody here knows it.

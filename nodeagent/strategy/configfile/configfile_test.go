@@ -2,9 +2,6 @@ package configfile
 
 import (
 	"encoding/json"
-	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +13,8 @@ import (
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/strategy"
+	"k8s-audit-enabler.io/nodeagent/strategy/strategytest"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -37,20 +36,13 @@ spec:
     type: etcd
 `
 
-func read(t *testing.T, files map[string]string, command ...string) (Settings, *Refusal) {
+func read(t *testing.T, files map[string]string, command ...string) (Settings, *strategy.Refusal) {
 	t.Helper()
-	root := t.TempDir()
-	for name, text := range files {
-		path := filepath.Join(root, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-	}
 	p, ok := ByName("k0s")
 	if !ok {
 		t.Fatal("k0s is not known")
 	}
-	return Read(hostfs.New(root), p, command)
+	return Read(strategytest.Host(t, files), p, command)
 }
 
 func mustRead(t *testing.T, text string) Settings {
@@ -64,31 +56,11 @@ func mustRead(t *testing.T, text string) Settings {
 
 func plan(t *testing.T, change func(*wire.Plan)) *wire.Plan {
 	t.Helper()
-	p := &wire.Plan{
-		Node: wire.NodeIdentity{Name: "cp1", UID: "u1", MachineID: "m1"}, Strategy: wire.StrategyConfigFile, Distribution: "k0s",
-		Desired: wire.Desired{
-			Enabled: true, Policy: "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n",
-			Webhook: wire.Webhook{URL: "http://10.96.0.20:7765/k8s_audit"},
-			Flags:   []wire.Flag{{Name: "audit-log-maxbackup", Value: "1"}, {Name: "audit-webhook-batch-max-wait", Value: "5s"}},
-		},
-	}
-	if change != nil {
-		change(p)
-	}
-	var err error
-	if p.Revision, err = p.ComputeRevision(); err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return strategytest.Plan(t, wire.StrategyConfigFile, "k0s", change)
 }
 
 func input(p *wire.Plan) Input {
 	return Input{Plan: p, Version: version.MustParseGeneric("v1.34.4+k0s")}
-}
-
-// committed is what the journal says of a change.
-func committed(c *txn.Change) *txn.Live {
-	return &txn.Live{Revision: c.Revision, PlanRevision: c.PlanRevision, Manifest: c.Manifest, Unit: c.Unit, Record: c.Record}
 }
 
 const ours = `
@@ -122,14 +94,14 @@ func TestTheFlagsAreSetAndTakenBackByteByByte(t *testing.T) {
 				t.Errorf("change %+v", change)
 			}
 			s = mustRead(t, string(change.New))
-			back, refusal := s.ProposeRevert(Input{Plan: plan(t, nil), Live: committed(change)})
+			back, refusal := s.ProposeRevert(Input{Plan: plan(t, nil), Live: strategytest.Committed(change)})
 			if refusal != nil {
 				t.Fatal(refusal)
 			}
 			if diff := cmp.Diff(c.before, string(back.New)); diff != "" {
 				t.Errorf("taken back (-before +after):\n%s", diff)
 			}
-			again, refusal := s.Propose(Input{Plan: plan(t, nil), Version: input(nil).Version, Live: committed(change)})
+			again, refusal := s.Propose(Input{Plan: plan(t, nil), Version: input(nil).Version, Live: strategytest.Committed(change)})
 			if refusal != nil || string(again.New) != string(again.Base) {
 				t.Errorf("a second time: %v\n%s", refusal, apiserver.Diff(again.Base, again.New))
 			}
@@ -147,7 +119,7 @@ func TestAnotherPlanIsMadeFromTheFileAsItWas(t *testing.T) {
 	other := plan(t, func(p *wire.Plan) { p.Desired.Flags = p.Desired.Flags[:1] })
 	s = mustRead(t, "# somebody was here\n"+string(first.New))
 	in := input(other)
-	in.Live = committed(first)
+	in.Live = strategytest.Committed(first)
 	second, refusal := s.Propose(in)
 	if refusal != nil {
 		t.Fatal(refusal)
@@ -158,7 +130,7 @@ func TestAnotherPlanIsMadeFromTheFileAsItWas(t *testing.T) {
 	if second.BaseRevision != first.Revision || RevisionOf(second.New) != second.Revision {
 		t.Errorf("from %q to %q", second.BaseRevision, RevisionOf(second.New))
 	}
-	in.Live = committed(second)
+	in.Live = strategytest.Committed(second)
 	s = mustRead(t, string(second.New))
 	back, refusal := s.ProposeRevert(in)
 	if refusal != nil || string(back.New) != "# somebody was here\n"+plain {
@@ -203,7 +175,7 @@ func TestWhatOthersHaveSetIsKeptOrRefused(t *testing.T) {
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
-	back, refusal := mustRead(t, string(change.New)).ProposeRevert(Input{Plan: replaced, Live: committed(change)})
+	back, refusal := mustRead(t, string(change.New)).ProposeRevert(Input{Plan: replaced, Live: strategytest.Committed(change)})
 	if refusal != nil || string(back.New) != other {
 		t.Errorf("%v\n%s", refusal, back.New)
 	}
@@ -211,7 +183,7 @@ func TestWhatOthersHaveSetIsKeptOrRefused(t *testing.T) {
 
 func TestWhatCannotBeDoneSafelyIsRefused(t *testing.T) {
 	t.Parallel()
-	ask := func(text string, change func(*wire.Plan)) *Refusal {
+	ask := func(text string, change func(*wire.Plan)) *strategy.Refusal {
 		s, refusal := read(t, map[string]string{config: text})
 		if refusal == nil {
 			_, refusal = s.Propose(input(plan(t, change)))
@@ -219,7 +191,7 @@ func TestWhatCannotBeDoneSafelyIsRefused(t *testing.T) {
 		return refusal
 	}
 	for name, c := range map[string]struct {
-		refusal *Refusal
+		refusal *strategy.Refusal
 		want    string
 	}{
 		"a file that is no YAML":            {ask("spec: [\n", nil), reason.ManifestNotUnderstood},

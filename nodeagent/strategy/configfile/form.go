@@ -26,8 +26,41 @@ type told struct {
 // form is how a configuration says what its apiserver is told.
 type form interface {
 	read(data []byte) (told, error)
+	// edit gives a file the flags: original is the file without ours, and says what others says. It returns the file, which is current
+	// where that has them already, and what revert needs; left are the flags that this form has no word for.
+	edit(current, original []byte, others told, flags []wire.Flag) (edited []byte, record json.RawMessage, left []string, err error)
+	// revert takes an edit back, and says what of it stays because somebody else has changed it.
+	revert(current []byte, record json.RawMessage) (original []byte, kept []string, err error)
+}
+
+// values is how a YAML document says it.
+type values interface {
+	read(data []byte) (told, error)
 	// settings are flags as this form has them, for a file that says what others says; left are those that it has no word for.
 	settings(others told, flags []wire.Flag) (settings []apiserver.Setting, left []string)
+}
+
+// document is a YAML document.
+type document struct{ values }
+
+func (d document) edit(_, original []byte, others told, flags []wire.Flag) (edited []byte, record json.RawMessage, left []string, err error) {
+	wanted, left := d.settings(others, flags)
+	edited, change, err := apiserver.EditSettings(original, wanted)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if record, err = json.Marshal(change); err != nil {
+		return nil, nil, nil, fmt.Errorf("encode the record of the edit: %w", err)
+	}
+	return edited, record, left, nil
+}
+
+func (document) revert(current []byte, record json.RawMessage) (original []byte, kept []string, err error) {
+	var change apiserver.SettingsChange
+	if err := json.Unmarshal(record, &change); err != nil {
+		return nil, nil, fmt.Errorf("read the record of the edit: %w", err)
+	}
+	return apiserver.RevertSettings(current, change)
 }
 
 // mapping is one of names without dashes to values.

@@ -11,6 +11,7 @@ import (
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
+	"k8s-audit-enabler.io/nodeagent/strategy/strategytest"
 )
 
 // master is what there is of a master-config.yaml for a product.
@@ -89,7 +90,7 @@ func TestAuditConfigOfOpenShift(t *testing.T) {
 			if !strings.HasSuffix(change.Effects.Kept, "has no word for --audit-webhook-batch-max-wait, which is left out") {
 				t.Errorf("kept: %s", change.Effects.Kept)
 			}
-			in.Live = committed(change)
+			in.Live = strategytest.Committed(change)
 			back, refusal := master(t, "openshift-3", string(change.New)).ProposeRevert(in)
 			if refusal != nil || string(back.New) != c.before {
 				t.Errorf("taken back: %v\n%s", refusal, apiserver.Diff([]byte(c.before), back.New))
@@ -132,7 +133,7 @@ func TestArgumentListsOfMinishift(t *testing.T) {
 	if change.Dir != host+"k8s_audit/"+change.Revision || change.Effects.LogPath != host+"mine.log" || !strings.HasPrefix(change.Files[0].Path, change.Dir+"/") {
 		t.Errorf("on the host: %s, log %s, files %s", change.Dir, change.Effects.LogPath, change.Files[0].Path)
 	}
-	in.Live = committed(change)
+	in.Live = strategytest.Committed(change)
 	back, refusal := master(t, "minishift", string(change.New)).ProposeRevert(in)
 	if refusal != nil || string(back.New) != before {
 		t.Errorf("taken back: %v\n%s", refusal, apiserver.Diff([]byte(before), back.New))

@@ -28,7 +28,7 @@ type Input struct {
 
 // Propose computes the change that gives the file what the plan wants, with everything checked that can be checked without touching
 // the host. The change is empty, its New equal to its Base, where the file is so already.
-func (s Settings) Propose(in Input) (*txn.Change, *Refusal) {
+func (s Settings) Propose(in Input) (*txn.Change, *strategy.Refusal) {
 	p := in.Plan
 	if txn.Mode(p.Rehearse) == txn.ModeAlways {
 		return nil, strategy.Refuse(reason.RehearsalNotPossible, "%s starts its apiserver itself, so that there can be no second one beside it; set rollout.rehearse to auto or never", s.Product.Name)
@@ -54,19 +54,14 @@ func (s Settings) Propose(in Input) (*txn.Change, *Refusal) {
 		return nil, strategy.Refuse(reason.ManifestConflict,
 			"%s has auditConfig on without a policy, and without one nothing can be sent to a webhook; set existing.policy to replace to have ours, or write a policyFile there", s.Path)
 	}
-	wanted, left := s.Product.form.settings(others, d.Flags)
-	text, record, err := apiserver.EditSettings(original, wanted)
+	text, record, left, err := s.Product.form.edit(s.Data, original, others, d.Flags)
 	if err != nil {
 		return nil, strategy.Refuse(reason.ManifestNotUnderstood, "%s: %v", s.Path, err)
 	}
-	kept, err := json.Marshal(record)
-	if err != nil {
-		return nil, strategy.Refuse(reason.PlanInvalid, "encode the record of the edit: %v", err)
-	}
 	change := &txn.Change{
-		Kind: txn.KindApply, Revision: revision, PlanRevision: p.Revision, Manifest: s.Path, Unit: s.Product.Unit,
+		Kind: txn.KindApply, Flags: d.Flags, Revision: revision, PlanRevision: p.Revision, Manifest: s.Path, Unit: s.Product.Unit,
 		Base: s.Data, New: text, BaseRevision: RevisionOf(s.Data), Dir: s.Product.At.Dir(revision), Files: files.List(revision, d.PolicyOurs, s.Product.At),
-		Owner: s.owner, Record: kept, Effects: strategy.Effects(p, d, others.args, in.Version, s.Product.At), ReadyTimeout: strategy.ReadyTimeout(p),
+		Owner: s.owner, Record: record, Effects: strategy.Effects(p, d, others.args, in.Version, s.Product.At), ReadyTimeout: strategy.ReadyTimeout(p),
 		Audited: d.PolicyOurs && p.Desired.Canary != "",
 	}
 	if len(left) > 0 {
@@ -79,7 +74,7 @@ func (s Settings) Propose(in Input) (*txn.Change, *Refusal) {
 }
 
 // ProposeRevert computes the change that takes ours out of the file. A nil change means that there is nothing of ours.
-func (s Settings) ProposeRevert(in Input) (*txn.Change, *Refusal) {
+func (s Settings) ProposeRevert(in Input) (*txn.Change, *strategy.Refusal) {
 	original, kept, refusal := s.original(in.Live, in.Strays)
 	if refusal != nil {
 		return nil, refusal
@@ -98,7 +93,7 @@ func (s Settings) ProposeRevert(in Input) (*txn.Change, *Refusal) {
 }
 
 // original is the file without what is ours, and what of it somebody else has changed, which stays.
-func (s Settings) original(live *txn.Live, strays []txn.Stray) (data []byte, kept []string, refusal *Refusal) {
+func (s Settings) original(live *txn.Live, strays []txn.Stray) (data []byte, kept []string, refusal *strategy.Refusal) {
 	var records []json.RawMessage
 	for _, stray := range strays {
 		records = append(records, stray.Record)
@@ -107,14 +102,10 @@ func (s Settings) original(live *txn.Live, strays []txn.Stray) (data []byte, kep
 		records = append(records, live.Record)
 	}
 	data = s.Data
-	for _, text := range slices.Backward(records) {
-		var record apiserver.SettingsChange
-		if err := json.Unmarshal(text, &record); err != nil {
-			return nil, nil, strategy.Refuse(reason.ManifestNotUnderstood, "%s: read the record of the edit: %v", s.Path, err)
-		}
+	for _, record := range slices.Backward(records) {
 		var notes []string
 		var err error
-		if data, notes, err = apiserver.RevertSettings(data, record); err != nil {
+		if data, notes, err = s.Product.form.revert(data, record); err != nil {
 			return nil, nil, strategy.Refuse(reason.ManifestNotUnderstood, "%s: %v", s.Path, err)
 		}
 		kept = append(kept, notes...)

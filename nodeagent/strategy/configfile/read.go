@@ -32,7 +32,7 @@ type Settings struct {
 
 // Read gathers what a service would read; command is its command line. What cannot be understood is refused: what it means, the
 // service knows better.
-func Read(host *hostfs.FS, p Product, command []string) (Settings, *Refusal) {
+func Read(host hostfs.Reader, p Product, command []string) (Settings, *strategy.Refusal) {
 	s := Settings{Product: p, Path: p.file(command)}
 	data, err := host.ReadFile(s.Path, maxFile)
 	switch {
@@ -72,7 +72,7 @@ func (p Product) file(command []string) string {
 }
 
 // ownerOf looks for a user in the host's own list; nil where there is none.
-func ownerOf(host *hostfs.FS, user string) (*hostfs.Owner, error) {
+func ownerOf(host hostfs.Reader, user string) (*hostfs.Owner, error) {
 	if user == "" {
 		return nil, nil //nolint:nilnil // root
 	}

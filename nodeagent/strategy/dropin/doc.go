@@ -67,6 +67,9 @@ func one(is func(Product) bool) (Product, bool) {
 	return Product{}, false
 }
 
+// Config is the file that it reads where it is told no other.
+func (p Product) Config() string { return p.config }
+
 // Elsewhere says what to do where no systemd of the host runs it.
 func (p Product) Elsewhere() string { return p.elsewhere }
 

@@ -1,9 +1,6 @@
 package dropin
 
 import (
-	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -14,25 +11,13 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
-	"k8s-audit-enabler.io/nodeagent/hostfs"
 	"k8s-audit-enabler.io/nodeagent/strategy"
+	"k8s-audit-enabler.io/nodeagent/strategy/strategytest"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
 // host is a host's files by path.
 type host map[string]string
-
-func (h host) fs(t *testing.T) *hostfs.FS {
-	t.Helper()
-	root := t.TempDir()
-	for name, text := range h {
-		path := filepath.Join(root, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o600)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return hostfs.New(root)
-}
 
 func product(t *testing.T, name string) Product {
 	t.Helper()
@@ -45,7 +30,7 @@ func product(t *testing.T, name string) Product {
 
 func read(t *testing.T, name string, h host, command ...string) Settings {
 	t.Helper()
-	s, refusal := Read(h.fs(t), product(t, name), Command{Args: command})
+	s, refusal := Read(strategytest.Host(t, h), product(t, name), Command{Args: command})
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
@@ -54,22 +39,7 @@ func read(t *testing.T, name string, h host, command ...string) Settings {
 
 func plan(t *testing.T, change func(*wire.Plan)) *wire.Plan {
 	t.Helper()
-	p := &wire.Plan{
-		Node: wire.NodeIdentity{Name: "cp1", UID: "u1", MachineID: "m1"}, Strategy: wire.StrategyDropIn, Distribution: "k3s",
-		Desired: wire.Desired{
-			Enabled: true, Policy: "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n",
-			Webhook: wire.Webhook{URL: "http://10.43.0.20:7765/k8s_audit"},
-			Flags:   []wire.Flag{{Name: "audit-log-maxbackup", Value: "1"}, {Name: "audit-webhook-batch-max-wait", Value: "5s"}},
-		},
-	}
-	if change != nil {
-		change(p)
-	}
-	var err error
-	if p.Revision, err = p.ComputeRevision(); err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return strategytest.Plan(t, wire.StrategyDropIn, "k3s", change)
 }
 
 var running = version.MustParseGeneric("v1.34.4+k3s1")
@@ -245,7 +215,7 @@ func TestAConfigurationThatCannotBeReadIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, refusal := Read(c.host.fs(t), product(t, "k3s"), Command{Args: c.command})
+			_, refusal := Read(strategytest.Host(t, c.host), product(t, "k3s"), Command{Args: c.command})
 			if refusal == nil || refusal.Reason != reason.ManifestNotUnderstood {
 				t.Errorf("refusal %v", refusal)
 			}
@@ -264,7 +234,7 @@ func TestTheConfigurationIsWhereTheServiceIsToldThatItIs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, refusal := Read(h.fs(t), product(t, "k3s"), c)
+			s, refusal := Read(strategytest.Host(t, h), product(t, "k3s"), c)
 			if refusal != nil {
 				t.Fatal(refusal)
 			}

@@ -49,7 +49,7 @@ func (s Settings) Propose(p *wire.Plan, c strategy.Credentials, running *version
 		return nil, strategy.Refuse(reason.PlanInvalid, "%v", err)
 	}
 	change := &txn.Change{
-		Kind: txn.KindApply, Revision: revision, PlanRevision: p.Revision, Manifest: s.Path, Unit: s.Product.Unit,
+		Kind: txn.KindApply, Flags: d.Flags, Revision: revision, PlanRevision: p.Revision, Manifest: s.Path, Unit: s.Product.Unit,
 		Base: s.Data, New: text, BaseRevision: s.Revision(), Dir: apiserver.RevisionDir(revision), Files: files.List(revision, d.PolicyOurs, strategy.UsualPlaces()),
 		Record: json.RawMessage(`{}`), Effects: strategy.Effects(p, d, s.existing(), running, strategy.UsualPlaces()), ReadyTimeout: strategy.ReadyTimeout(p),
 		Audited: d.PolicyOurs && p.Desired.Canary != "",

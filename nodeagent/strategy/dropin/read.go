@@ -61,7 +61,7 @@ type source struct {
 }
 
 // Read gathers what a service would read. What cannot be understood is refused: what it means, the service knows better.
-func Read(host *hostfs.FS, p Product, c Command) (Settings, *strategy.Refusal) {
+func Read(host hostfs.Reader, p Product, c Command) (Settings, *strategy.Refusal) {
 	config, told := c.config(p)
 	s := Settings{Product: p, Path: file(config), values: map[string]string{}}
 	sources, refusal := s.sources(host, config, told)
@@ -124,7 +124,7 @@ func (c Command) flag(names ...string) string {
 }
 
 // sources are the files in the order in which they are read; ours has no values.
-func (s *Settings) sources(host *hostfs.FS, config string, told bool) ([]source, *strategy.Refusal) {
+func (s *Settings) sources(host hostfs.Reader, config string, told bool) ([]source, *strategy.Refusal) {
 	names := []string{config}
 	entries, err := host.ReadDir(config + ".d")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -252,7 +252,7 @@ func (s Settings) ownPolicy() string {
 }
 
 // logsNothing reports whether a policy is the one that RKE2 writes where there is none: a single rule, of level None.
-func logsNothing(host *hostfs.FS, name string) bool {
+func logsNothing(host hostfs.Reader, name string) bool {
 	data, err := host.ReadFile(name, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true

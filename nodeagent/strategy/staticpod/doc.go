@@ -1,7 +1,7 @@
 // Package staticpod is the way of configuring an apiserver that the kubelet runs from a manifest on its node: kubeadm, kind,
 // kubespray, Cluster API, minikube, kops.
 //
-// It finds the manifest, and turns a plan and a manifest's content into a [txn.Change], or into a [Refusal] with a reason a
+// It finds the manifest, and turns a plan and a manifest's content into a [txn.Change], or into a [strategy.Refusal] with a reason a
 // user can act upon. All but the finding is pure.
 package staticpod
 
@@ -13,31 +13,17 @@ import (
 	"k8s-audit-enabler.io/nodeagent/strategy"
 )
 
-// What all strategies share, under the names that it has here.
-type (
-	Refusal     = strategy.Refusal
-	Credentials = strategy.Credentials
-)
-
-// CredentialsFrom is [strategy.CredentialsFrom].
-func CredentialsFrom(data map[string][]byte) Credentials { return strategy.CredentialsFrom(data) }
-
-// EffectiveRevision is [strategy.EffectiveRevision].
-func EffectiveRevision(planRevision string, c Credentials) string {
-	return strategy.EffectiveRevision(planRevision, c)
-}
-
-func refuse(reason, format string, args ...any) *Refusal {
+func refuse(reason, format string, args ...any) *strategy.Refusal {
 	return strategy.Refuse(reason, format, args...)
 }
 
 // NotFound is the refusal of a node without an apiserver manifest.
-func NotFound(format string, args ...any) *Refusal {
+func NotFound(format string, args ...any) *strategy.Refusal {
 	return refuse(reason.ManifestNotFound, format, args...)
 }
 
 // notUnderstood turns an error about a manifest's form into a refusal that names the file and the place.
-func notUnderstood(path string, err error) *Refusal {
+func notUnderstood(path string, err error) *strategy.Refusal {
 	var form *apiserver.NotUnderstoodError
 	if errors.As(err, &form) {
 		return refuse(form.ConditionReason(), "%s: %s", path, form.Error())

@@ -9,6 +9,7 @@ import (
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 )
 
 // maxManifest is the largest file that is looked at. A static pod of the API server has a few kilobytes.
@@ -23,7 +24,7 @@ type Manifest struct {
 
 // FindManifest looks through the kubelet's static pod directory, which may also be a single file, for the one manifest of a
 // kube-apiserver. As the kubelet does, it takes every regular file whose name does not begin with a dot.
-func FindManifest(host *hostfs.FS, dir string) (Manifest, *Refusal) {
+func FindManifest(host hostfs.Reader, dir string) (Manifest, *strategy.Refusal) {
 	if dir == "" {
 		return Manifest{}, NotFound("the kubelet has no static pod directory")
 	}
@@ -49,7 +50,7 @@ func FindManifest(host *hostfs.FS, dir string) (Manifest, *Refusal) {
 }
 
 // ReadManifest reads a manifest whose path is known.
-func ReadManifest(host *hostfs.FS, file string) (Manifest, *Refusal) {
+func ReadManifest(host hostfs.Reader, file string) (Manifest, *strategy.Refusal) {
 	var s search
 	s.look(host, file)
 	return s.result(file)
@@ -59,14 +60,14 @@ func ReadManifest(host *hostfs.FS, file string) (Manifest, *Refusal) {
 type search struct {
 	found []Manifest
 	// linked is a manifest that lies elsewhere.
-	linked *Refusal
+	linked *strategy.Refusal
 	// broken is the first file that should be the apiserver's and cannot be understood.
-	broken *Refusal
+	broken *strategy.Refusal
 	// unreadable is the first other file that cannot be understood: it may be anything.
-	unreadable *Refusal
+	unreadable *strategy.Refusal
 }
 
-func (s *search) look(host *hostfs.FS, file string) {
+func (s *search) look(host hostfs.Reader, file string) {
 	data, err := host.ReadFile(file, maxManifest)
 	if errors.Is(err, hostfs.ErrNotRegular) || errors.Is(err, fs.ErrNotExist) {
 		return
@@ -104,7 +105,7 @@ func (s *search) look(host *hostfs.FS, file string) {
 // elsewhere is where a manifest lies that is in the directory only as a link to another directory; empty for one that is
 // really there. The kubelet follows such a link, but does not notice when the file behind it changes, and where it leads is
 // not known to be ours to write.
-func elsewhere(host *hostfs.FS, file string) string {
+func elsewhere(host hostfs.Reader, file string) string {
 	dir, err := host.Resolve(path.Dir(file))
 	if err != nil {
 		return ""
@@ -119,7 +120,7 @@ func namedApiserver(file string) bool {
 	return strings.Contains(path.Base(file), "apiserver") || strings.Contains(path.Base(file), "api-server")
 }
 
-func (s *search) result(place string) (Manifest, *Refusal) {
+func (s *search) result(place string) (Manifest, *strategy.Refusal) {
 	switch {
 	case len(s.found) == 1 && s.linked != nil:
 		return Manifest{}, s.linked

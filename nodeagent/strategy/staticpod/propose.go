@@ -17,18 +17,11 @@ import (
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
-// Names of the files in a revision's directory, and of the log.
-const (
-	PolicyFile  = strategy.PolicyFile
-	WebhookFile = strategy.WebhookFile
-	LogFile     = strategy.LogFile
-)
-
 // Input is what a change is made of.
 type Input struct {
 	Manifest    Manifest
 	Plan        *wire.Plan
-	Credentials Credentials
+	Credentials strategy.Credentials
 	// Version is the running apiserver's.
 	Version *version.Version
 	// Live is what we have put into the manifest before; nil for nothing.
@@ -42,8 +35,8 @@ type Input struct {
 // Propose computes the change that makes the manifest what the plan wants, with everything checked that can be checked
 // without touching the host. Where the manifest holds an edit of ours already, the new one is made from the content without
 // it, so that one record leads back to the original however often the plan changes.
-func Propose(in Input) (*txn.Change, *Refusal) {
-	revision := EffectiveRevision(in.Plan.Revision, in.Credentials)
+func Propose(in Input) (*txn.Change, *strategy.Refusal) {
+	revision := strategy.EffectiveRevision(in.Plan.Revision, in.Credentials)
 	files, refusal := strategy.Render(in.Plan, in.Credentials, in.Version)
 	if refusal != nil {
 		return nil, refusal
@@ -81,7 +74,7 @@ func Propose(in Input) (*txn.Change, *Refusal) {
 		return nil, notUnderstood(in.Manifest.Path, err)
 	}
 	return &txn.Change{
-		Kind: txn.KindApply, Front: front(base), Revision: revision, PlanRevision: in.Plan.Revision, Manifest: in.Manifest.Path,
+		Kind: txn.KindApply, Flags: want.Flags, Front: front(base), Revision: revision, PlanRevision: in.Plan.Revision, Manifest: in.Manifest.Path,
 		Base: in.Manifest.Data, New: edited, BaseRevision: base.Revision(),
 		Dir: apiserver.RevisionDir(revision), Files: files.List(revision, want.PolicyOurs, strategy.UsualPlaces()), Owner: owner(original), LogBytes: want.logBytes(),
 		Record: encoded, Effects: want.effects(in, m), ReadyTimeout: strategy.ReadyTimeout(in.Plan),
@@ -106,7 +99,7 @@ func mixed(manifest []byte, revision string, strays []txn.Stray) bool {
 // withoutOurs is the manifest's content before our edits, with what others have changed since. Each of our records leads back to
 // the original: the one that the manifest's annotation speaks of first, which fits byte for byte where nobody else has edited;
 // what the others speak of is left only where somebody has mixed two versions of the manifest.
-func withoutOurs(m Manifest, live *txn.Live, strays []txn.Stray) ([]byte, *Refusal) {
+func withoutOurs(m Manifest, live *txn.Live, strays []txn.Stray) ([]byte, *strategy.Refusal) {
 	data := m.Data
 	for _, encoded := range records(m.Revision(), live, strays) {
 		var record apiserver.Change

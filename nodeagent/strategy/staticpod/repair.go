@@ -8,6 +8,7 @@ import (
 
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -54,7 +55,7 @@ type Traces struct {
 }
 
 // TracesIn reads a manifest against what we have put into it.
-func TracesIn(m Manifest, live *txn.Live, strays ...txn.Stray) (Traces, *Refusal) {
+func TracesIn(m Manifest, live *txn.Live, strays ...txn.Stray) (Traces, *strategy.Refusal) {
 	now, err := apiserver.ParseManifest(m.Data)
 	if err != nil {
 		return Traces{}, notUnderstood(m.Path, err)
@@ -74,7 +75,7 @@ func TracesIn(m Manifest, live *txn.Live, strays ...txn.Stray) (Traces, *Refusal
 		return t, nil // a journal without a record is of a manifest that was right before we came
 	}
 	for _, f := range record.Flags {
-		if value, ok := now.Args().Lookup(f.Name); ok && value == f.Value {
+		if f.Stands(now.Args()) {
 			t.Ours++
 			continue
 		}

@@ -12,7 +12,7 @@ import (
 
 // ProposeRevert computes the change that takes our settings out of the manifest. A nil change means that there is nothing
 // of ours in it.
-func ProposeRevert(m Manifest, plan *wire.Plan, live *txn.Live, strays ...txn.Stray) (*txn.Change, *Refusal) {
+func ProposeRevert(m Manifest, plan *wire.Plan, live *txn.Live, strays ...txn.Stray) (*txn.Change, *strategy.Refusal) {
 	original, refusal := withoutOurs(m, live, strays)
 	if refusal != nil {
 		return nil, refusal

@@ -18,10 +18,11 @@ import (
 // settled is what was decided about each setting, ours and those that are there.
 type settled struct {
 	apiserver.Decision
+	entries []wire.Flag
 }
 
 // settle decides flag by flag. m is the manifest without our own last edit.
-func settle(in Input, m *apiserver.Manifest, revision string) (settled, *Refusal) {
+func settle(in Input, m *apiserver.Manifest, revision string) (settled, *strategy.Refusal) {
 	desired := strategy.Desired(in.Plan, revision, strategy.UsualPlaces())
 	decision, err := apiserver.Decide(apiserver.Existing(m.Args(), m.Revision()), apiserver.Origin(in.Plan.Distribution), in.Plan.Desired.Existing, desired)
 	var refused *apiserver.RefusedError
@@ -31,7 +32,7 @@ func settle(in Input, m *apiserver.Manifest, revision string) (settled, *Refusal
 	case err != nil:
 		return settled{}, refuse(reason.ManifestNotUnderstood, "%s: %v", in.Manifest.Path, err)
 	}
-	return settled{Decision: decision}, nil
+	return settled{Decision: decision, entries: strategy.Entries(in.Plan)}, nil
 }
 
 // intent is what the manifest shall contain.
@@ -40,7 +41,7 @@ func (s settled) intent(revision string) apiserver.Intent {
 	if s.LogOurs {
 		volumes = append(volumes, apiserver.LogVolume())
 	}
-	return apiserver.Intent{Flags: s.Flags, Volumes: volumes, Annotations: map[string]string{wire.AnnotationRevision: revision}}
+	return apiserver.Intent{Flags: s.Flags, Entries: s.entries, Volumes: volumes, Annotations: map[string]string{wire.AnnotationRevision: revision}}
 }
 
 func (s settled) logBytes() int64 {

@@ -20,6 +20,7 @@ import (
 	"k8s-audit-enabler.io/internal/wire"
 	"k8s-audit-enabler.io/nodeagent/apiserver"
 	"k8s-audit-enabler.io/nodeagent/hostfs"
+	"k8s-audit-enabler.io/nodeagent/strategy"
 	"k8s-audit-enabler.io/nodeagent/txn"
 )
 
@@ -111,7 +112,7 @@ func TestProposeAddsWhatThePlanWants(t *testing.T) {
 	if c.LogBytes != 20<<20 || c.ReadyTimeout != 4*time.Minute || c.Owner != nil {
 		t.Errorf("log of %d bytes, timeout %s, owner %v", c.LogBytes, c.ReadyTimeout, c.Owner)
 	}
-	if !c.Effects.PolicyOurs || c.Effects.LogPath != LogFile || c.Effects.Kept != "" {
+	if !c.Effects.PolicyOurs || c.Effects.LogPath != strategy.LogFile || c.Effects.Kept != "" {
 		t.Errorf("effects %+v", c.Effects)
 	}
 	var names []string
@@ -333,6 +334,14 @@ func TestProposeRefusesWhatWouldStopAnApiserver(t *testing.T) {
 			plan:   withFlag("audit-dynamic-configuration", "true"),
 			reason: reason.VersionMismatch, says: "audit-dynamic-configuration",
 		},
+		"an AuditSink where there are none any more": {
+			plan:   dynamic,
+			reason: reason.VersionMismatch, says: "no dynamic backend",
+		},
+		"a backend that does not exist": {
+			plan:   func(p *wire.Plan) { p.Desired.Backend = "carrier-pigeon" },
+			reason: reason.PlanInvalid, says: "carrier-pigeon",
+		},
 		"a flag that is not about auditing": {
 			plan:   withFlag("anonymous-auth", "true"),
 			reason: reason.PlanInvalid, says: "no audit flag",
@@ -372,7 +381,7 @@ func TestProposeRefusesWhatWouldStopAnApiserver(t *testing.T) {
 				manifest = tt.manifest(manifest)
 			}
 			in := input(t, manifest, tt.plan)
-			in.Credentials = CredentialsFrom(tt.credentials)
+			in.Credentials = strategy.CredentialsFrom(tt.credentials)
 			c, refusal := Propose(in)
 			if refusal == nil {
 				t.Fatalf("not refused: %s", c.New)
@@ -431,8 +440,8 @@ func TestAnApiserverThatIsNotRootOwnsItsFiles(t *testing.T) {
 
 func TestCredentialsMakeAnotherRevisionAndDoNotLeak(t *testing.T) {
 	t.Parallel()
-	one, two := CredentialsFrom(map[string][]byte{"token": []byte("hunter2")}), CredentialsFrom(map[string][]byte{"token": []byte("hunter3")})
-	a, b, none := EffectiveRevision("r0123456789ab", one), EffectiveRevision("r0123456789ab", two), EffectiveRevision("r0123456789ab", Credentials{})
+	one, two := strategy.CredentialsFrom(map[string][]byte{"token": []byte("hunter2")}), strategy.CredentialsFrom(map[string][]byte{"token": []byte("hunter3")})
+	a, b, none := strategy.EffectiveRevision("r0123456789ab", one), strategy.EffectiveRevision("r0123456789ab", two), strategy.EffectiveRevision("r0123456789ab", strategy.Credentials{})
 	if a == b || none != "r0123456789ab" || !strings.HasPrefix(a, none+"-") {
 		t.Errorf("revisions %q, %q, %q", a, b, none)
 	}
@@ -447,7 +456,7 @@ func TestCredentialsMakeAnotherRevisionAndDoNotLeak(t *testing.T) {
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
-	i := slices.IndexFunc(c.Files, func(f txn.File) bool { return strings.HasSuffix(f.Path, WebhookFile) })
+	i := slices.IndexFunc(c.Files, func(f txn.File) bool { return strings.HasSuffix(f.Path, strategy.WebhookFile) })
 	if i < 0 || !bytes.Contains(c.Files[i].Data, []byte("hunter2")) || bytes.Contains(c.New, []byte("hunter2")) || bytes.Contains(c.Record, []byte("hunter2")) {
 		t.Error("the token belongs into the webhook kubeconfig and nowhere else")
 	}
@@ -641,5 +650,50 @@ func TestALogPathIsTranslatedToTheHosts(t *testing.T) {
 		if got := onHost(manifest, file); got != want {
 			t.Errorf("%s is %q on the host, want %q", file, got, want)
 		}
+	}
+}
+
+// dynamic has an AuditSink say where the events go.
+func dynamic(p *wire.Plan) {
+	p.Desired.Backend, p.Desired.Webhook, p.EventsTo = wire.BackendDynamic, wire.Webhook{}, "http://10.96.0.9:8443/"
+	p.Desired.Flags = p.Desired.Flags[1:]
+}
+
+func TestWithAnAuditSinkTheManifestHoldsNoAddress(t *testing.T) {
+	t.Parallel()
+	in := input(t, bytes.Replace(kubeadm(t), []byte("    - --allow"), []byte("    - --feature-gates=A=true\n    - --allow"), 1), dynamic)
+	in.Version = version.MustParseGeneric("v1.17.5")
+	c, refusal := Propose(in)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	for _, want := range []string{
+		"--feature-gates=A=true,DynamicAuditing=true\n", "--runtime-config=auditregistration.k8s.io/v1alpha1=true\n", "--audit-dynamic-configuration=true\n",
+		"--audit-policy-file=", "--audit-log-path=",
+	} {
+		if !bytes.Contains(c.New, []byte("    - "+want)) {
+			t.Errorf("the manifest lacks %s", want)
+		}
+	}
+	if bytes.Contains(c.New, []byte("webhook")) || len(c.Files) != 1 || c.Effects.SinkURL != "" {
+		t.Errorf("%d files, sink %q, and:\n%s", len(c.Files), c.Effects.SinkURL, c.New)
+	}
+	moved := plan(t, func(p *wire.Plan) { dynamic(p); p.EventsTo = "http://10.96.0.10:8443/" })
+	if moved.Revision != in.Plan.Revision {
+		t.Error("an AuditSink that moves makes another revision")
+	}
+	live := liveAfter(c)
+	edited := Manifest{Path: manifestPath, Data: bytes.Replace(c.New, []byte("A=true,DynamicAuditing=true"), []byte("A=true,DynamicAuditing=true,B=true"), 1)}
+	traces, refusal := TracesIn(edited, live)
+	if refusal != nil || len(traces.Missing) > 0 {
+		t.Errorf("somebody else's gate in our flag is taken for a loss: %v %v", traces.Missing, refusal)
+	}
+	back, refusal := ProposeRevert(edited, in.Plan, live)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	want := bytes.Replace(in.Manifest.Data, []byte("A=true"), []byte("A=true,B=true"), 1)
+	if diff := cmp.Diff(string(want), string(back.New)); diff != "" {
+		t.Errorf("reverted (-want +got):\n%s", diff)
 	}
 }

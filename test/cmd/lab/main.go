@@ -17,6 +17,7 @@ import (
 
 const usage = `usage: lab COMMAND
   deps                              install the Debian packages that are missing
+  deps browser                      install a headless browser, where there is none and Debian has one
   build [-kubernetes VERSION]       build what the hosts are made of
   up [-nodes N] [-workers N] [-kubernetes VERSION]
                                     boot a new cluster; what was there is removed
@@ -73,6 +74,10 @@ func run(ctx context.Context, args []string) error {
 		args = flags.Args()
 	}
 	opts.Log = os.Stderr
+	if command == "deps" && len(args) == 1 && args[0] == "browser" {
+		lab.InstallBrowser(ctx, os.Stderr)
+		return nil
+	}
 	if command == "deps" {
 		return lab.InstallPackages(ctx, os.Stderr)
 	}

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// dialTimeout leaves time for a lost packet to be sent again, which takes a second.
+const dialTimeout = 3 * time.Second
+
 // backends is the list of apiservers, each with whether it was ready when last asked.
 type backends struct {
 	file   string
@@ -111,7 +114,7 @@ func (b *backends) candidates() []string {
 // dial connects to the first backend that takes the connection, or returns nil.
 func (b *backends) dial() *net.TCPConn {
 	for _, address := range b.candidates() {
-		connection, err := net.DialTimeout("tcp", address, time.Second)
+		connection, err := net.DialTimeout("tcp", address, dialTimeout)
 		if err == nil {
 			return connection.(*net.TCPConn)
 		}

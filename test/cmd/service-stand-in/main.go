@@ -1,5 +1,5 @@
 // Command service-stand-in stands in for programs that start an apiserver, in scenarios: installed under one of their names, `k3s server`,
-// `rke2 server`, `k0s controller` or `kubelite`. It is none of them. It reads the configuration as they do, and starts a real kube-apiserver with
+// `rke2 server`, `k0s controller`, `kubelite` or `k8s-kube-apiserver`. It is none of them. It reads the configuration as they do, and starts a real kube-apiserver with
 // nothing but the arguments in it:
 //
 //   - as k3s, from the kube-apiserver-arg of config.yaml and then config.yaml.d/*.yaml in the order of their names, a key that ends in +
@@ -7,7 +7,9 @@
 //   - as rke2, from the same, in a static pod whose manifest is removed and written anew at each start, from a template, with each file
 //     that an argument names mounted, and the directory of the audit log, and nothing else that the template does not mount;
 //   - as k0s, from spec.api.extraArgs of k0s.yaml, as its child, run by the user kube-apiserver and started again when it ends;
-//   - as kubelite of MicroK8s, from the file of --apiserver-args-file, one flag a line with the snap's variables in it, as a part of itself.
+//   - as kubelite of MicroK8s, from the file of --apiserver-args-file, one flag a line with the snap's variables in it, as a part of itself;
+//   - as the service kube-apiserver of the snap k8s, from the file below $SNAP_COMMON that bash reads as an array, in place of itself.
+//     `k8sd` of the same snap does nothing here.
 //
 // It is strict, so that a wrong setting cannot pass: a key that is not one of theirs, an argument without a value, and a list that is
 // none are errors, after which it ends. It tells systemd that it is ready when the apiserver is.
@@ -73,6 +75,15 @@ func run(ctx context.Context, name string, args []string) error {
 			return err
 		}
 		return embed(ctx, flags)
+	case "k8s-kube-apiserver":
+		flags, err := readArray(ctx, os.Getenv("SNAP_COMMON")+"/args/kube-apiserver")
+		if err != nil {
+			return err
+		}
+		return syscall.Exec(apiserver, append([]string{apiserver}, flags...), os.Environ())
+	case "k8sd --port=6400":
+		<-ctx.Done()
+		return nil
 	default:
 		return fmt.Errorf("%q is not known", call)
 	}

@@ -1,4 +1,4 @@
-// Package apiserver boots a real etcd and a real kube-apiserver for one test, with RBAC and four users, and takes them down
+// Package apiserver boots a real etcd and a real kube-apiserver for one test, with RBAC and five users, and takes them down
 // after it. The programs are those of the lab, of the Kubernetes version named by K8S_AUDIT_ENABLER_TEST_KUBERNETES; they are
 // built when they are missing.
 package apiserver
@@ -29,12 +29,13 @@ import (
 // Namespace is the release's, whose ServiceAccounts the users are.
 const Namespace = "audit"
 
-// Tokens of the users: a cluster administrator, and the ServiceAccounts of coordinator, agent and uninstall.
+// Tokens of the users: a cluster administrator, and the ServiceAccounts of coordinator, agent, uninstall and bridge.
 const (
 	AdminToken       = "admin-token"
 	CoordinatorToken = "coordinator-token"
 	AgentToken       = "agent-token"
 	UninstallToken   = "uninstall-token"
+	BridgeToken      = "bridge-token"
 )
 
 // Server is an API server that ends with the test.
@@ -86,7 +87,7 @@ func Start(t *testing.T, more ...string) *Server {
 	t.Helper()
 	apiserver, etcd := programs(t)
 	dir := t.TempDir()
-	client, peer, secure := freePort(t), freePort(t), freePort(t)
+	client, peer, secure := FreeAddress(t), FreeAddress(t), FreeAddress(t)
 	start(t, etcd, filepath.Join(dir, "etcd.log"),
 		"--data-dir="+filepath.Join(dir, "etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls=http://"+client, "--advertise-client-urls=http://"+client,
@@ -148,7 +149,8 @@ func start(t *testing.T, program, logFile string, args ...string) {
 	})
 }
 
-func freePort(t *testing.T) string {
+// FreeAddress is one of the loopback that nobody listens at.
+func FreeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -178,7 +180,7 @@ func writeTokens(t *testing.T, dir string) string {
 		return fmt.Sprintf("%s,system:serviceaccount:%s:%s,%s,\"system:serviceaccounts,system:serviceaccounts:%s\"\n", token, Namespace, name, name, Namespace)
 	}
 	text := AdminToken + ",admin,admin,\"system:masters\"\n" + account(CoordinatorToken, "k8s-audit-enabler-coordinator") + account(AgentToken, "k8s-audit-enabler-agent") +
-		account(UninstallToken, "k8s-audit-enabler-uninstall")
+		account(UninstallToken, "k8s-audit-enabler-uninstall") + account(BridgeToken, "k8s-audit-enabler-bridge")
 	path := filepath.Join(dir, "tokens.csv")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -134,6 +134,10 @@ func (a *agents) change(ctx context.Context, s *wire.NodeStatus, p *wire.Plan) {
 	a.mu.Lock()
 	a.now--
 	a.mu.Unlock()
+	s.WebhookFile = ""
+	if p.Desired.Enabled && p.Strategy == wire.StrategyFile {
+		s.WebhookFile = wire.WebhookFile(p.Revision)
+	}
 	switch {
 	case broken:
 		s.Phase, s.Reason, s.Message = wire.PhaseRolledBack, reason.CrashLooping, "it exited twice"

@@ -3,22 +3,19 @@ package coordinator
 import (
 	"context"
 	"fmt"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/retry"
 
 	"k8s-audit-enabler.io/coordinator"
 	"k8s-audit-enabler.io/internal/logging"
 	"k8s-audit-enabler.io/internal/wire"
-	"k8s-audit-enabler.io/test/helm"
+	"k8s-audit-enabler.io/test/integration/apiserver"
 )
 
 const (
@@ -40,6 +37,17 @@ func newCluster(t *testing.T, nodes ...string) *cluster {
 // furnish puts there what belongs to a cluster.
 func furnish(t *testing.T, s *server, nodes ...string) *cluster {
 	t.Helper()
+	c := prepare(t, s)
+	apiserver.GrantPermissions(t, c.admin, "sink.credentialsSecret="+credentialsSecret)
+	for _, name := range nodes {
+		c.addNode(t, name)
+	}
+	return c
+}
+
+// prepare makes what is there before anything is installed.
+func prepare(t *testing.T, s *server) *cluster {
+	t.Helper()
 	c := &cluster{s}
 	for _, name := range []string{namespace, sinkNamespace} {
 		must(t)(c.admin.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}))
@@ -48,10 +56,6 @@ func furnish(t *testing.T, s *server, nodes ...string) *cluster {
 		ObjectMeta: metav1.ObjectMeta{Name: "kubeadm-config"},
 		Data:       map[string]string{"ClusterConfiguration": "certificatesDir: /etc/kubernetes/pki\n"},
 	}, metav1.CreateOptions{}))
-	c.grantPermissions(t)
-	for _, name := range nodes {
-		c.addNode(t, name)
-	}
 	return c
 }
 
@@ -67,32 +71,6 @@ func must(t *testing.T) func(any, error) {
 
 // credentialsSecret is the one Secret that the chart lets agents read.
 const credentialsSecret = "receiver-token"
-
-// grantPermissions gives what the chart gives, as Helm renders it.
-func (c *cluster) grantPermissions(t *testing.T) {
-	t.Helper()
-	program, err := helm.Find()
-	must(t)(program, err)
-	out, err := exec.CommandContext(t.Context(), program, "template", "audit", "../../../charts/k8s-audit-enabler", "--namespace", namespace,
-		"--set", "image.registry=registry.internal,sink.credentialsSecret="+credentialsSecret).Output()
-	must(t)(out, err)
-	for document := range strings.SplitSeq("\n"+string(out), "\n---\n") {
-		object, _, err := scheme.Codecs.UniversalDeserializer().Decode([]byte(document), nil, nil)
-		if err != nil {
-			continue // a comment
-		}
-		switch o := object.(type) {
-		case *rbacv1.Role:
-			must(t)(c.admin.RbacV1().Roles(o.Namespace).Create(t.Context(), o, metav1.CreateOptions{}))
-		case *rbacv1.RoleBinding:
-			must(t)(c.admin.RbacV1().RoleBindings(o.Namespace).Create(t.Context(), o, metav1.CreateOptions{}))
-		case *rbacv1.ClusterRole:
-			must(t)(c.admin.RbacV1().ClusterRoles().Create(t.Context(), o, metav1.CreateOptions{}))
-		case *rbacv1.ClusterRoleBinding:
-			must(t)(c.admin.RbacV1().ClusterRoleBindings().Create(t.Context(), o, metav1.CreateOptions{}))
-		}
-	}
-}
 
 // addNode adds a control-plane node with its apiserver's mirror pod, ready.
 func (c *cluster) addNode(t *testing.T, name string) {
@@ -110,7 +88,7 @@ func (c *cluster) addNode(t *testing.T, name string) {
 		},
 		Spec: corev1.PodSpec{
 			NodeName: name, HostNetwork: true,
-			Containers: []corev1.Container{{Name: "kube-apiserver", Image: "registry.k8s.io/kube-apiserver:v1.34.4", Command: []string{"kube-apiserver"}}},
+			Containers: []corev1.Container{{Name: "kube-apiserver", Image: "registry.k8s.io/kube-apiserver:" + apiserver.Version(), Command: []string{"kube-apiserver"}}},
 		},
 	}, metav1.CreateOptions{})
 	must(t)(pod, err)
@@ -178,13 +156,16 @@ func (c *cluster) configure(t *testing.T, config *wire.Config) {
 	data, err := wire.Encode(wire.KindConfig, config)
 	must(t)(data, err)
 	maps := c.admin.CoreV1().ConfigMaps(namespace)
-	object, err := maps.Get(t.Context(), wire.ConfigName, metav1.GetOptions{})
-	if err != nil {
-		must(t)(maps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: wire.ConfigName}, Data: data}, metav1.CreateOptions{}))
-		return
-	}
-	object.Data = data
-	must(t)(maps.Update(t.Context(), object, metav1.UpdateOptions{}))
+	must(t)(nil, retry.RetryOnConflict(retry.DefaultRetry, func() error { // see nudge
+		object, err := maps.Get(t.Context(), wire.ConfigName, metav1.GetOptions{})
+		if err != nil {
+			_, err = maps.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: wire.ConfigName}, Data: data}, metav1.CreateOptions{})
+			return err
+		}
+		object.Data = data
+		_, err = maps.Update(t.Context(), object, metav1.UpdateOptions{})
+		return err
+	}))
 }
 
 // startCoordinator runs the coordinator until the test ends or the returned function is called.

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +21,7 @@ import (
 
 	"k8s-audit-enabler.io/internal/reason"
 	"k8s-audit-enabler.io/internal/wire"
+	"k8s-audit-enabler.io/test/integration/apiserver"
 )
 
 // TestMemoryInALargeCluster runs the program itself: a test's process holds much else.
@@ -39,13 +42,14 @@ func TestMemoryInALargeCluster(t *testing.T) {
 	c.addWorkers(t, workers)
 	c.serveSink(t, "10.0.0.20")
 	c.configure(t, defaults())
-	pid := c.runProgram(t)
+	pid, metrics := c.runProgram(t)
 	c.awaitReason(t, reason.WaitingForAgent)
 	await(t, "the last plan", func() (bool, string) {
 		list, err := c.admin.CoreV1().ConfigMaps(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: wire.LabelDocument + "=" + wire.KindPlan})
 		return err == nil && len(list.Items) == controlPlanes, "plans are missing"
 	})
 	time.Sleep(5 * time.Second)
+	checkMetrics(t, metrics, controlPlanes)
 	resident, peak := memory(t, pid)
 	t.Logf("%d nodes, %d control planes: %d MiB resident, %d at most", workers+controlPlanes, controlPlanes, resident, peak)
 	if resident > goalMiB {
@@ -81,8 +85,26 @@ func (c *cluster) addWorkers(t *testing.T, n int) {
 	}
 }
 
-// runProgram builds and starts the coordinator, and returns its process id.
-func (c *cluster) runProgram(t *testing.T) int {
+// checkMetrics holds that the program serves what is documented, of every node.
+func checkMetrics(t *testing.T, url string, nodes int) {
+	t.Helper()
+	response, err := http.Get(url) //nolint:noctx // a test's own program
+	must(t)(response, err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	must(t)(nil, err)
+	for _, want := range []string{
+		fmt.Sprintf("k8s_audit_enabler_nodes %d\n", nodes), "k8s_audit_enabler_reason_info{reason=\"WaitingForAgent\"} 1\n",
+		fmt.Sprintf("k8s_audit_enabler_node_phase{node=\"cp%03d\",phase=\"Pending\"} 1\n", nodes-1), "controller_runtime_reconcile_total{",
+	} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("/metrics does not say %s", want)
+		}
+	}
+}
+
+// runProgram builds and starts the coordinator, and returns its process id and where it serves metrics.
+func (c *cluster) runProgram(t *testing.T) (pid int, metrics string) {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "coordinator")
@@ -97,8 +119,9 @@ func (c *cluster) runProgram(t *testing.T) int {
 	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	address := apiserver.FreeAddress(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, "--namespace="+namespace, "--kubeconfig="+kubeconfig, "--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=127.0.0.1:0")
+	cmd := exec.CommandContext(ctx, program, "--namespace="+namespace, "--kubeconfig="+kubeconfig, "--metrics-bind-address="+address, "--health-probe-bind-address=127.0.0.1:0")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = t.Output()
 	if err := cmd.Start(); err != nil {
@@ -108,7 +131,7 @@ func (c *cluster) runProgram(t *testing.T) int {
 		cancel()
 		_ = cmd.Wait()
 	})
-	return cmd.Process.Pid
+	return cmd.Process.Pid, "http://" + address + "/metrics"
 }
 
 // memory is what a process holds and held at most, in MiB.

@@ -34,6 +34,7 @@ func TestPermissions(t *testing.T) {
 	const everywhere, another = "", "default"
 	t.Run("the rules are these and no others", func(t *testing.T) {
 		coordinatorWide := []string{
+			"auditsinks.auditregistration.k8s.io: create", "auditsinks.auditregistration.k8s.io[k8s-audit-enabler]: delete get update",
 			"configmaps[audit-enabler-config]: get", "events: create patch", "nodes: get list patch watch", "services[sysdig-agent]: get list watch",
 		}
 		for _, tt := range []struct {
@@ -45,12 +46,14 @@ func TestPermissions(t *testing.T) {
 			}},
 			{apiserver.UninstallToken, namespace, []string{"configmaps[audit-enabler-request]: get patch", "configmaps[audit-enabler-status]: get"}},
 			{apiserver.UninstallToken, "kube-system", nil},
+			{apiserver.BridgeToken, namespace, []string{"configmaps[audit-bridge-checkpoint]: get patch", "leases.coordination.k8s.io[k8s-audit-enabler-bridge]: get update"}},
+			{apiserver.BridgeToken, "kube-system", nil},
 			{agentToken, "kube-system", nil},
 			{agentToken, sinkNamespace, nil},
 			{agentToken, another, nil},
 			{coordinatorToken, namespace, append([]string{
 				"configmaps: create delete get list patch update watch", "leases.coordination.k8s.io: create", "leases.coordination.k8s.io[k8s-audit-enabler-coordinator]: get patch update",
-				"roles.rbac.authorization.k8s.io: create", "roles.rbac.authorization.k8s.io[k8s-audit-enabler-agent-nodes]: get patch",
+				"roles.rbac.authorization.k8s.io: create", "roles.rbac.authorization.k8s.io[k8s-audit-enabler-agent-nodes]: get patch", "services[k8s-audit-enabler-bridge]: get",
 			}, coordinatorWide...)},
 			{coordinatorToken, "kube-system", append([]string{
 				"pods: list watch", "configmaps[kubeadm-config]: get", "leases.coordination.k8s.io[plndr-cp-lock]: get",
@@ -143,6 +146,8 @@ func TestPermissions(t *testing.T) {
 		{"patch", "rbac.authorization.k8s.io", "roles", "", namespace, "k8s-audit-enabler-coordinator"},
 		{"create", "rbac.authorization.k8s.io", "roles", "", "kube-system", ""},
 		{"delete", "", "events", "", namespace, "x"},
+		{"list", "auditregistration.k8s.io", "auditsinks", "", everywhere, ""},
+		{"update", "auditregistration.k8s.io", "auditsinks", "", everywhere, "another"},
 	}
 	t.Run("what is worst is refused", func(t *testing.T) {
 		for account, asks := range map[string][]ask{

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"k8s-audit-enabler.io/coordinator/auditsink"
 	"k8s-audit-enabler.io/internal/auditflag"
 	"k8s-audit-enabler.io/internal/auditpolicy"
 	"k8s-audit-enabler.io/internal/logging"
@@ -24,6 +26,7 @@ import (
 	"k8s-audit-enabler.io/nodeagent/health"
 	"k8s-audit-enabler.io/nodeagent/kube"
 	"k8s-audit-enabler.io/test/integration/apiserver"
+	"k8s-audit-enabler.io/test/lab/parts"
 	"k8s-audit-enabler.io/test/receiver"
 )
 
@@ -42,6 +45,12 @@ type audited struct {
 
 func start(t *testing.T) *audited {
 	t.Helper()
+	return startWith(t, auditflag.Settings{BatchMaxWait: time.Second})
+}
+
+// startWith takes settings that differ from the usual ones; where they ask for the dynamic backend there is no webhook yet.
+func startWith(t *testing.T, settings auditflag.Settings) *audited {
+	t.Helper()
 	inbox, err := receiver.Listen("127.0.0.1:0", receiver.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -58,12 +67,14 @@ func start(t *testing.T) *audited {
 	if err != nil {
 		t.Fatal(err)
 	}
-	flags, err := auditflag.Desired(auditflag.Settings{
-		PolicyFile: write(t, dir, "audit-policy.yaml", policy), LogPath: a.logPath,
-		WebhookConfigFile: write(t, dir, "webhook-config.yaml", webhook), BatchMaxWait: time.Second,
-	}, v)
+	settings.PolicyFile, settings.LogPath = write(t, dir, "audit-policy.yaml", policy), a.logPath
+	settings.WebhookConfigFile = write(t, dir, "webhook-config.yaml", webhook)
+	flags, err := auditflag.Desired(settings, v)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if settings.Dynamic {
+		flags = append(flags, auditflag.DynamicEntries()...)
 	}
 	var args []string
 	for _, f := range flags {
@@ -147,6 +158,12 @@ func TestWhatTheAgentWritesAuditsAndIsProved(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
+	a.prove(t, client, sink, before, log)
+}
+
+// prove sends a canary, and waits for it in the log and at the receiver, and for the apiserver's counters.
+func (a *audited) prove(t *testing.T, client *health.Client, sink string, before health.Counters, log *health.Log) {
+	t.Helper()
 	id, err := client.Canary(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -173,6 +190,49 @@ func TestWhatTheAgentWritesAuditsAndIsProved(t *testing.T) {
 	if judged.Reason != reason.Delivered || judged.Status != metav1.ConditionTrue {
 		t.Errorf("judgement = %+v, want %s", judged, reason.Delivered)
 	}
+}
+
+// TestWithAnAuditSinkDeliveryIsProvedTheSameWay has the apiserver follow an AuditSink: its counters must tell of it as of a webhook.
+func TestWithAnAuditSinkDeliveryIsProvedTheSameWay(t *testing.T) {
+	if apiserver.Version() != parts.DynamicKubernetes {
+		t.Skipf("kube-apiserver %s has no dynamic backend", apiserver.Version())
+	}
+	a := startWith(t, auditflag.Settings{Dynamic: true, Truncate: &auditflag.Truncate{MaxEventSize: 1 << 20}})
+	object, err := auditsink.Object(wire.AuditSinkSettings{}, auditsink.Target{URL: a.sink}, "audit/release").MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Admin.CoreV1().RESTClient().Post().AbsPath("/apis/auditregistration.k8s.io/v1alpha1/auditsinks").Body(object).Do(t.Context()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	client := a.health(t)
+	sink, err := health.SinkHost(a.sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := health.OpenLog(func(path string) (health.File, error) { return os.Open(path) }, a.logPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	// An AuditSink is sent 400 events at a time, or what there is after half a minute: requests keep it going.
+	ctx, stop := context.WithCancel(t.Context())
+	var busy sync.WaitGroup
+	busy.Go(func() {
+		for ctx.Err() == nil {
+			_, _ = a.Admin.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+		}
+	})
+	defer busy.Wait()
+	defer stop()
+	if _, err := a.receiver.WaitFor(within(t, time.Minute), receiver.Object("namespaces", "", "")); err != nil {
+		t.Fatal(err)
+	}
+	before, err := client.Deliveries(t.Context(), sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.prove(t, client, sink, before, log)
 }
 
 func TestTheAgentsClientFollowsItsPlanAndWritesItsStatusOnly(t *testing.T) {
