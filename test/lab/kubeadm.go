@@ -59,6 +59,10 @@ type (
 		CgroupDriver string `json:"cgroupDriver"`
 		FailSwapOn   bool   `json:"failSwapOn"`
 		FailCgroupV1 bool   `json:"failCgroupV1"`
+		// EvictionHard and ImageGCHighThresholdPercent: the hosts' disk is the machine's, which may be fuller than a kubelet
+		// bears by default. It would then remove the images, which nothing can pull again, and evict the pods.
+		EvictionHard                map[string]string `json:"evictionHard"`
+		ImageGCHighThresholdPercent int               `json:"imageGCHighThresholdPercent"`
 		// FeatureGates and CrashLoopBackOff shorten the wait before a container is started again.
 		FeatureGates     map[string]bool   `json:"featureGates,omitempty"`
 		CrashLoopBackOff *crashLoopBackOff `json:"crashLoopBackOff,omitempty"`
@@ -127,7 +131,12 @@ func (l *Lab) initConfig(h *Host) ([]byte, error) {
 }
 
 func (l *Lab) kubeletConfig() kubeletConfiguration {
-	config := kubeletConfiguration{typeMeta: typeMeta{"kubelet.config.k8s.io/v1beta1", "KubeletConfiguration"}, CgroupDriver: "cgroupfs"}
+	config := kubeletConfiguration{
+		typeMeta:                    typeMeta{"kubelet.config.k8s.io/v1beta1", "KubeletConfiguration"},
+		CgroupDriver:                "cgroupfs",
+		EvictionHard:                map[string]string{"memory.available": "100Mi"},
+		ImageGCHighThresholdPercent: 100,
+	}
 	if l.opts.RestartPeriod > 0 {
 		config.FeatureGates = map[string]bool{"KubeletCrashLoopBackOffMax": true}
 		config.CrashLoopBackOff = &crashLoopBackOff{l.opts.RestartPeriod.String()}

@@ -16,7 +16,16 @@ func (s *Stage) Diagnose(ctx context.Context) string {
 			fmt.Fprintf(&b, "(%v)\n", err)
 		}
 	}
-	out, err := s.Kubectl(ctx, "--request-timeout=5s", "-n", ReleaseNamespace, "get", "configmaps", "-o", "yaml")
+	// What explains most failures comes first: a long diagnosis is often cut.
+	out, err := s.Kubectl(ctx, "--request-timeout=5s", "get", "nodes", "-o", "jsonpath="+
+		`{range .items[*]}{.metadata.name}:{range .status.conditions[*]} {.type}={.status}{end}{"\n"}{end}`)
+	show("nodes' conditions", out, err)
+	for _, node := range s.Nodes() {
+		out, err := s.Exec(ctx, node, "sh", "-c", "df -h / | tail -n 1; journalctl -u kubelet --no-pager -o cat --since '-15min' | "+
+			"grep -E '^[EW][0-9]|apiserver|evict|mage' | grep -v 'connection refused' | cut -c1-300 | tail -n 12")
+		show(node+": disk and the kubelet's warnings", out, err)
+	}
+	out, err = s.Kubectl(ctx, "--request-timeout=5s", "-n", ReleaseNamespace, "get", "configmaps", "-o", "yaml")
 	show("configmaps", out, err)
 	out, err = s.Kubectl(ctx, "--request-timeout=5s", "get", "nodes,pods,services", "-A", "-o", "wide")
 	show("nodes, pods, services", out, err)
