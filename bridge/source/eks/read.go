@@ -1,6 +1,7 @@
 package eks
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 
 	"k8s-audit-enabler.io/bridge/event"
+	"k8s-audit-enabler.io/bridge/source"
 	"k8s-audit-enabler.io/bridge/source/window"
 )
 
@@ -45,19 +47,24 @@ func (l Log) Page(ctx context.Context, from, to time.Time, token string) ([]wind
 	}
 	entries := make([]window.Entry, len(out.Events))
 	for i, e := range out.Events {
-		entries[i] = window.Entry{ID: aws.ToString(e.EventId), At: time.UnixMilli(aws.ToInt64(e.Timestamp)), Text: []byte(aws.ToString(e.Message))}
+		entries[i] = entry([]byte(aws.ToString(e.Message)), time.UnixMilli(aws.ToInt64(e.Timestamp)))
+		entries[i].ID = aws.ToString(e.EventId)
 	}
 	return entries, aws.ToString(out.NextToken), nil
 }
 
-// Event is the message itself, or what was before the cut where CloudWatch has cut it off.
-func (Log) Event(e window.Entry) (text []byte, cut bool, err error) {
-	_, err = event.Scan(e.Text)
+// entry is a message's: the event, or what was before the cut where CloudWatch has cut it off.
+func entry(text []byte, at time.Time) window.Entry {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return window.Entry{At: at, Err: source.ErrOther}
+	}
+	e, err := event.Scan(text)
 	if err == nil {
-		return e.Text, false, nil
+		return window.Entry{At: at, Event: e}
 	}
-	if repaired, ok := Repair(e.Text, e.At); ok {
-		return repaired, true, nil
+	if repaired, ok := Repair(text, at); ok {
+		e, err = event.Scan(repaired)
+		return window.Entry{At: at, Event: e, Cut: true, Err: err}
 	}
-	return nil, false, err //nolint:wrapcheck // it says what is wrong with it
+	return window.Entry{At: at, Err: err}
 }

@@ -1,6 +1,7 @@
 package gke
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,22 +27,21 @@ type entry struct {
 	Timestamp        time.Time         `json:"timestamp"`
 	ReceiveTimestamp time.Time         `json:"receiveTimestamp"`
 	Labels           map[string]string `json:"labels"`
-	Operation        struct {
-		ID    string `json:"id"`
-		First bool   `json:"first"`
-		Last  bool   `json:"last"`
-	} `json:"operation"`
-	Payload payload `json:"protoPayload"`
+	Operation        operation         `json:"operation"`
+	Payload          payload           `json:"protoPayload"`
+}
+
+type operation struct {
+	ID    string `json:"id"`
+	First bool   `json:"first"`
+	Last  bool   `json:"last"`
 }
 
 type payload struct {
 	ServiceName  string `json:"serviceName"`
 	MethodName   string `json:"methodName"`
 	ResourceName string `json:"resourceName"`
-	Status       *struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-	} `json:"status"`
+	Status       status `json:"status"`
 	Authentication struct {
 		PrincipalEmail   string `json:"principalEmail"`
 		PrincipalSubject string `json:"principalSubject"`
@@ -54,6 +54,12 @@ type payload struct {
 	Response json.RawMessage `json:"response"`
 }
 
+// status is a google.rpc.Status.
+type status struct {
+	Code    int    `json:"code"`
+	Message string `json:"message"`
+}
+
 // Convert makes an audit.k8s.io/v1 Event of a LogEntry's JSON, as `gcloud logging read --format=json` prints it. It returns
 // [source.ErrOther] for entries of other services.
 func Convert(raw []byte) ([]byte, error) {
@@ -64,18 +70,19 @@ func Convert(raw []byte) ([]byte, error) {
 	if e.Payload.ServiceName != service {
 		return nil, source.ErrOther
 	}
-	event, err := e.event()
+	request, err := body(e.Payload.Request)
 	if err != nil {
-		return nil, fmt.Errorf("convert LogEntry %q: %w", e.InsertID, err)
+		return nil, fmt.Errorf("convert LogEntry %q: request: %w", e.InsertID, err)
 	}
-	out, err := json.Marshal(event)
+	response, err := body(e.Payload.Response)
 	if err != nil {
-		return nil, fmt.Errorf("encode event of LogEntry %q: %w", e.InsertID, err)
+		return nil, fmt.Errorf("convert LogEntry %q: response: %w", e.InsertID, err)
 	}
-	return out, nil
+	return e.event(request, response)
 }
 
-func (e *entry) event() (*audit.Event, error) {
+// event is the entry's, of the request and the response in it, which may be nil.
+func (e *entry) event(request, response *runtime.Unknown) ([]byte, error) {
 	p := &e.Payload
 	t := parseTarget(p.MethodName, p.ResourceName)
 	id := e.Operation.ID
@@ -83,15 +90,7 @@ func (e *entry) event() (*audit.Event, error) {
 		id = e.InsertID
 	}
 	if id == "" {
-		return nil, errors.New("it has neither an operation nor an insertId")
-	}
-	request, err := body(p.Request)
-	if err != nil {
-		return nil, fmt.Errorf("request: %w", err)
-	}
-	response, err := body(p.Response)
-	if err != nil {
-		return nil, fmt.Errorf("response: %w", err)
+		return nil, errors.New("convert LogEntry: it has neither an operation nor an insertId")
 	}
 	at := e.Timestamp
 	if at.IsZero() {
@@ -129,7 +128,11 @@ func (e *entry) event() (*audit.Event, error) {
 		event.Level = audit.LevelRequest
 	}
 	event.ResponseStatus = p.status(t, response)
-	return event, nil
+	out, err := json.Marshal(event)
+	if err != nil {
+		return nil, fmt.Errorf("encode event of LogEntry %q: %w", e.InsertID, err)
+	}
+	return out, nil
 }
 
 // typeMember is what Google adds to a body.
@@ -157,7 +160,7 @@ func body(raw json.RawMessage) (*runtime.Unknown, error) {
 
 // status is the HTTP answer: the apiserver's own Status where Google has kept it, else what the code stands for.
 func (p *payload) status(t target, response *runtime.Unknown) *metav1.Status {
-	if response != nil {
+	if response != nil && bytes.Contains(response.Raw, []byte(`"Status"`)) {
 		var s metav1.Status
 		if err := json.Unmarshal(response.Raw, &s); err == nil && s.Kind == "Status" && (s.Code != 0 || s.Status != "") {
 			s.TypeMeta = metav1.TypeMeta{}
@@ -169,13 +172,9 @@ func (p *payload) status(t target, response *runtime.Unknown) *metav1.Status {
 			}
 		}
 	}
-	code, message := 0, ""
-	if p.Status != nil {
-		code, message = p.Status.Code, p.Status.Message
-	}
-	s := &metav1.Status{Code: httpStatus(code, t)}
+	s := &metav1.Status{Code: httpStatus(p.Status.Code, t)}
 	if s.Code >= http.StatusBadRequest {
-		s.Status, s.Message = metav1.StatusFailure, message
+		s.Status, s.Message = metav1.StatusFailure, p.Status.Message
 	}
 	return s
 }

@@ -6,7 +6,6 @@
 package window
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -35,8 +34,12 @@ type Entry struct {
 	// ID is the log's own.
 	ID string
 	At time.Time
-	// Text is what the log holds.
-	Text []byte
+	// Event is the entry's, where Err is nil.
+	Event event.Event
+	// Cut says that the entry was cut off, and that Event has what was before the cut.
+	Cut bool
+	// Err says why the entry is no event: [source.ErrOther] for one of another log.
+	Err error
 }
 
 // Log is a cloud's.
@@ -44,8 +47,6 @@ type Log interface {
 	// Page reads entries that were written from one time to another, beginning where the token of the page before says. The last page has
 	// no token.
 	Page(ctx context.Context, from, to time.Time, token string) (entries []Entry, next string, err error)
-	// Event makes an audit event of an entry; a cut one was not whole. It returns [source.ErrOther] for entries of other logs.
-	Event(e Entry) (text []byte, cut bool, err error)
 }
 
 // Position is how far the log was read.
@@ -210,10 +211,10 @@ func (p *poller) page(ctx context.Context, entries []Entry) error {
 	p.adding = map[key]int64{}
 	for _, entry := range entries {
 		at := entry.At.UnixMilli()
-		e, ok := p.parse(entry, at)
-		if !ok {
+		if !p.take(entry, at) {
 			continue
 		}
+		e := entry.Event
 		k := keyOf(e.AuditID() + "/" + e.Stage())
 		if p.known(k, at) {
 			continue
@@ -243,31 +244,24 @@ func (p *poller) known(k key, at int64) bool {
 	return seen || adding
 }
 
-// parse finds the event of an entry. What is none is counted once, though it is read several times.
-func (p *poller) parse(entry Entry, at int64) (event.Event, bool) {
-	text, cut, err := p.o.Log.Event(entry)
-	var e event.Event
-	if err == nil {
-		e, err = event.Scan(text)
+// take reports whether the entry is an event. What is none, or was cut off, is said once, though it is read several times.
+func (p *poller) take(entry Entry, at int64) bool {
+	whole := entry.Err == nil && !entry.Cut
+	if whole || errors.Is(entry.Err, source.ErrOther) {
+		return whole
 	}
 	k := keyOf(entry.ID)
-	if err == nil && !cut {
-		return e, true
+	if p.known(k, at) {
+		return entry.Err == nil
 	}
-	if errors.Is(err, source.ErrOther) || p.known(k, at) {
-		return e, err == nil
+	p.seen[k] = at
+	if entry.Err == nil {
+		p.o.Logger.Warn("An event was cut off in the log; what was before the cut is saved", "auditID", entry.Event.AuditID(), "bytes", len(entry.Event.Raw()))
+		return true
 	}
-	if err == nil {
-		p.seen[k] = at
-		p.o.Logger.Warn("An event was cut off in the log; what was before the cut is saved", "auditID", e.AuditID(), "bytes", len(entry.Text))
-		return e, true
-	}
-	if len(bytes.TrimSpace(entry.Text)) > 0 {
-		p.seen[k] = at
-		p.o.Metrics.Lost.WithLabelValues(metrics.LostBroken).Inc()
-		p.o.Logger.Error("An entry is no audit event and is left out", "entry", entry.ID, "error", err)
-	}
-	return event.Event{}, false
+	p.o.Metrics.Lost.WithLabelValues(metrics.LostBroken).Inc()
+	p.o.Logger.Error("An entry is no audit event and is left out", "entry", entry.ID, "error", entry.Err)
+	return false
 }
 
 func (p *poller) deliver(ctx context.Context) error {
