@@ -61,7 +61,7 @@ push: ## Push the images as one multi-platform tag each: make images push REGIST
 test: test-unit test-page test-fuzz test-chart test-integration test-e2e ## All tests; installs what they need
 
 .PHONY: test-unit
-test-unit: ## Unit tests of both modules; with the race detector where there is a C compiler, which it needs
+test-unit: deps ## Unit tests of both modules; with the race detector where there is a C compiler, which it needs
 	@test -n '$(RACE)' || echo 'no C compiler: without the race detector'
 	go test $(RACE) ./...
 	go test -run '^$$' -bench . -benchtime 1x ./nodeagent
