@@ -85,6 +85,8 @@ func TestABridgeThatWasAwayGoesOnWhereItWas(t *testing.T) {
 	s.Up()
 	s.Arrive(1)
 	s.Pass(20 * time.Minute)
+	cloud.Write(numbered(2, s.Now()))
+	s.Arrive(2)
 	s.Ask(3)
 	s.Down()
 	for n := range 50 {
@@ -92,9 +94,34 @@ func TestABridgeThatWasAwayGoesOnWhereItWas(t *testing.T) {
 	}
 	s.Pass(2 * time.Hour)
 	s.Up()
-	s.Arrive(51)
+	s.Arrive(52)
 	s.Down()
-	s.Once()
+	s.Once("000002") // the newest window comes again
+}
+
+func TestAClockThatJumpsLosesNothing(t *testing.T) {
+	t.Parallel()
+	for name, jump := range map[string]time.Duration{"ahead and goes right again": 2 * time.Hour, "back and goes right again": -2 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cloud := &ekstest.CloudWatch{PageSize: 100}
+			s := newScene(t, cloud)
+			begin := s.Now()
+			cloud.Write(numbered(0, begin))
+			s.Up()
+			s.Arrive(1)
+			s.Pass(jump)
+			cloud.Write(numbered(1, begin.Add(time.Minute)))
+			s.Ask(5)
+			s.Pass(10*time.Minute - jump)
+			for n := range 8 {
+				cloud.Write(numbered(2+n, begin.Add(time.Duration(2+n)*time.Minute)))
+			}
+			s.Arrive(10)
+			s.Down()
+			s.Once()
+		})
+	}
 }
 
 func TestCutAndBrokenMessagesAreCountedOnce(t *testing.T) {

@@ -38,10 +38,10 @@ type operation struct {
 }
 
 type payload struct {
-	ServiceName  string `json:"serviceName"`
-	MethodName   string `json:"methodName"`
-	ResourceName string `json:"resourceName"`
-	Status       status `json:"status"`
+	ServiceName    string `json:"serviceName"`
+	MethodName     string `json:"methodName"`
+	ResourceName   string `json:"resourceName"`
+	Status         status `json:"status"`
 	Authentication struct {
 		PrincipalEmail   string `json:"principalEmail"`
 		PrincipalSubject string `json:"principalSubject"`

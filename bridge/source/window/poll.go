@@ -94,7 +94,9 @@ type poller struct {
 	position Position
 	// passed is when the last pass was, and whole when the last that read the whole window.
 	passed, whole time.Time
-	batch         *delivery.Batch
+	// newest is the time of the last entry, by the log's clock.
+	newest time.Time
+	batch  *delivery.Batch
 	// seen are the events of the window that the sink has, with their time.
 	seen map[key]int64
 	// adding are those of the batch.
@@ -150,8 +152,12 @@ func (p *poller) pass(ctx context.Context) error {
 	if !whole {
 		from = p.passed.Add(-p.o.Recent)
 	}
+	to := now
+	if to.Before(from) {
+		to = from // this host's clock has gone back, and a log is not asked for what ends before it begins
+	}
 	for token, first := "", true; first || token != ""; first = false {
-		entries, next, err := p.ask(ctx, from, now, token)
+		entries, next, err := p.ask(ctx, from, to, token)
 		if err != nil {
 			return err
 		}
@@ -163,7 +169,7 @@ func (p *poller) pass(ctx context.Context) error {
 	if p.passed = now; whole {
 		p.whole = now
 	}
-	p.advance(now)
+	p.advance()
 	return nil
 }
 
@@ -187,11 +193,12 @@ func (p *poller) ask(ctx context.Context, from, to time.Time, token string) ([]E
 	}
 }
 
-// advance goes on to where the window begins. A clock that went back changes nothing.
-func (p *poller) advance(now time.Time) {
-	from := max(p.position.From, now.Add(-Whole).UnixMilli())
+// advance goes on to where the window of the newest entry begins. It is not the window of this host's clock: one that has jumped ahead
+// and goes right again would have the entries in between passed over.
+func (p *poller) advance() {
+	from := max(p.position.From, p.newest.Add(-Whole).UnixMilli())
 	if len(p.seen) > maxSeen {
-		from = max(from, now.UnixMilli())
+		from = max(from, p.newest.UnixMilli())
 		p.o.Metrics.Lost.WithLabelValues(metrics.LostGap).Inc()
 		p.o.Logger.Error("Too many events for the window: those that arrive late now may be missed", "events", len(p.seen))
 	}
@@ -211,6 +218,9 @@ func (p *poller) page(ctx context.Context, entries []Entry) error {
 	p.adding = map[key]int64{}
 	for _, entry := range entries {
 		at := entry.At.UnixMilli()
+		if entry.At.After(p.newest) {
+			p.newest = entry.At
+		}
 		if !p.take(entry, at) {
 			continue
 		}
