@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s-audit-enabler.io/bridge/delivery"
+	"k8s-audit-enabler.io/bridge/filter"
 	"k8s-audit-enabler.io/bridge/metrics"
 	"k8s-audit-enabler.io/internal/wire"
 )
@@ -58,9 +60,12 @@ type bridge struct {
 	// group is nil where this bridge is the only one.
 	group *group
 
-	// text is the plan that is carried out, and sources what runs for it.
+	// text is the plan that is carried out, sources what runs for it, and doing what readiness tells of that. refused: another plan that
+	// came could not be read, which readiness tells instead.
 	text    []byte
 	sources *sources
+	doing   func() (text string, ready bool)
+	refused bool
 	retry   time.Time
 }
 
@@ -83,42 +88,77 @@ func (b *bridge) follow(ctx context.Context) {
 func (b *bridge) look(ctx context.Context) {
 	text, err := os.ReadFile(b.o.PlanFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		b.problem("read the plan", err)
+		b.refuse(err)
 		return
 	}
 	if b.text != nil && bytes.Equal(text, b.text) && (b.retry.IsZero() || time.Now().Before(b.retry)) {
+		if b.refused {
+			b.does(b.doing)
+		}
 		return
 	}
 	plan := &wire.BridgePlan{Message: "there is no plan"}
 	if len(text) > 0 {
 		plan = &wire.BridgePlan{}
 		if err := wire.DecodeText(text, wire.KindBridgePlan, plan); err != nil {
-			b.problem("read the plan", err)
+			b.refuse(err)
 			return
 		}
 	}
+	drops, err := b.filter(plan.Filter)
+	if err != nil {
+		b.refuse(err)
+		return
+	}
 	b.stop(ctx)
 	b.text, b.retry = append([]byte{}, text...), time.Time{}
-	started, err := b.start(ctx, plan)
+	started, err := b.start(ctx, plan, drops)
 	if err != nil {
 		b.retry = time.Now().Add(startRetry)
-		b.problem("carry out the plan", err)
+		b.does(b.problem("carry out the plan", err))
 		return
 	}
 	b.sources = started
 	if started == nil {
-		b.state.set(func() (string, bool) { return "idles: " + plan.Message, true })
+		b.does(func() (string, bool) { return "idles: " + plan.Message, true })
 		b.log.Info("Idles", "plan", plan.Message)
 		return
 	}
-	b.state.set(started.says)
+	b.does(started.says)
 	now, _ := started.says()
 	b.log.Info("Carries out the plan", "state", now, "sink", started.sink.Host())
 }
 
-func (b *bridge) problem(what string, err error) {
-	b.state.set(func() (string, bool) { return what + ": " + err.Error(), false })
+// does has readiness tell of what the plan has led to.
+func (b *bridge) does(says func() (text string, ready bool)) {
+	b.doing, b.refused = says, false
+	b.state.set(says)
+}
+
+// refuse leaves the plan before in force, and has readiness tell why.
+func (b *bridge) refuse(err error) {
+	b.refused = true
+	b.state.set(b.problem("read the plan", err))
+}
+
+func (b *bridge) problem(what string, err error) func() (string, bool) {
 	b.log.Error("Cannot "+what, "file", b.o.PlanFile, "error", err)
+	return func() (string, bool) { return what + ": " + err.Error(), false }
+}
+
+// filter is what drops events, and nil where nothing does.
+func (b *bridge) filter(from wire.EventFilter) (delivery.Filter, error) {
+	var once sync.Once
+	f, err := filter.New(from, func(id string, err error) {
+		b.metrics.FilterErrors.Inc()
+		once.Do(func() {
+			b.log.Warn("The filter's expression cannot be evaluated for an event, which is kept; others are only counted", "auditID", id, "error", err)
+		})
+	})
+	if err != nil || f == nil {
+		return nil, err //nolint:wrapcheck // it says what is wrong with the expression
+	}
+	return f, nil
 }
 
 func (b *bridge) stop(ctx context.Context) {

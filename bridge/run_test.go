@@ -174,6 +174,16 @@ func TestAPlanThatCannotBeUsedIsSaid(t *testing.T) {
 	f.says("future", false)
 	f.log1("b")
 	arrives(t, lists, "b@RequestResponse")
+	bad := f.files(url)
+	bad.Filter.DropWhen = `event.vreb == "get"`
+	f.plan(bad)
+	f.says("undefined field 'vreb'", false)
+	f.log1("c")
+	arrives(t, lists, "c@RequestResponse")
+	f.plan(f.files(url))
+	f.says("reads "+f.dir, true)
+	f.log1("d")
+	arrives(t, lists, "d@RequestResponse")
 }
 
 func TestAnEKSSourceNeedsACluster(t *testing.T) {

@@ -28,6 +28,7 @@ const lettersLimit = 64 << 20
 // sources are what runs for one plan.
 type sources struct {
 	sink    *sink.Sink
+	filter  delivery.Filter
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	server  *server
@@ -88,7 +89,7 @@ func (s *sources) reads(name string, k *checkpoint.Keeper) {
 }
 
 // start carries out a plan. It returns nil where the plan has nothing for this bridge.
-func (b *bridge) start(ctx context.Context, plan *wire.BridgePlan) (*sources, error) {
+func (b *bridge) start(ctx context.Context, plan *wire.BridgePlan, drops delivery.Filter) (*sources, error) {
 	from := plan.Sources
 	if !b.o.carries(CarryFile) {
 		from.File = nil
@@ -113,7 +114,7 @@ func (b *bridge) start(ctx context.Context, plan *wire.BridgePlan) (*sources, er
 		return nil, err
 	}
 	running, cancel := context.WithCancel(ctx)
-	s := &sources{sink: to, cancel: cancel}
+	s := &sources{sink: to, filter: drops, cancel: cancel}
 	err = b.openState(s)
 	if err == nil && from.File != nil {
 		b.startFile(running, s, from.File)
@@ -150,7 +151,7 @@ func (b *bridge) sink(w wire.Webhook, compress bool) (*sink.Sink, error) {
 
 func (b *bridge) delivery(s *sources, source string, letters delivery.Graveyard) *delivery.Delivery {
 	return delivery.New(delivery.Options{
-		Sink: s.sink, Letters: letters, Limits: delivery.DefaultLimits(), Backoff: delivery.DefaultBackoff(), Metrics: b.metrics, Log: b.log, Source: source,
+		Sink: s.sink, Filter: s.filter, Letters: letters, Limits: delivery.DefaultLimits(), Backoff: delivery.DefaultBackoff(), Metrics: b.metrics, Log: b.log, Source: source,
 	})
 }
 

@@ -13,8 +13,10 @@ import (
 	"k8s-audit-enabler.io/bridge/convert"
 	"k8s-audit-enabler.io/bridge/delivery"
 	"k8s-audit-enabler.io/bridge/event"
+	"k8s-audit-enabler.io/bridge/filter"
 	"k8s-audit-enabler.io/bridge/metrics"
 	"k8s-audit-enabler.io/bridge/sink"
+	"k8s-audit-enabler.io/internal/wire"
 )
 
 // errBroken says that not all of the input could be used. The rest was.
@@ -23,12 +25,15 @@ var errBroken = errors.New("some entries are no audit events, and were left out"
 // Convert reads exported entries and writes one EventList, or posts them.
 type Convert struct {
 	Source string
+	Filter wire.EventFilter
 	sink   sink.Config
 }
 
 // BindFlags adds the flags of `bridge convert`.
 func (c *Convert) BindFlags(flags *flag.FlagSet) {
 	flags.StringVar(&c.Source, "source", "", "What the input is an export of: "+strings.Join(convert.Sources(), ", ")+".")
+	flags.BoolVar(&c.Filter.DropLoopback, "drop-loopback", false, "Leave out events all of whose source addresses are loopback.")
+	flags.StringVar(&c.Filter.DropWhen, "drop-when", "", "Leave out events for which this condition is true, in CEL about the variable event.")
 	bindSink(flags, &c.sink)
 }
 
@@ -43,7 +48,17 @@ func (c *Convert) Run(ctx context.Context, in io.Reader, out io.Writer, log *slo
 		}
 		to = newPost(ctx, s, log)
 	}
-	reader, err := convert.New(c.Source, to.add, log)
+	some := &filtered{target: to}
+	drops, err := filter.New(c.Filter, func(id string, err error) {
+		log.Warn("The expression cannot be evaluated for an event, which is kept", "auditID", id, "error", err)
+	})
+	if err != nil {
+		return err //nolint:wrapcheck // it says what is wrong with the expression
+	}
+	if drops != nil {
+		some.drops = drops.Drops
+	}
+	reader, err := convert.New(c.Source, some.add, log)
 	if err != nil {
 		return err //nolint:wrapcheck // it says what is wrong
 	}
@@ -51,7 +66,7 @@ func (c *Convert) Run(ctx context.Context, in io.Reader, out io.Writer, log *slo
 	if err := errors.Join(err, to.end(), buffered.Flush()); err != nil {
 		return err
 	}
-	log.Info("Converted", "events", result.Events, "repaired", result.Repaired, "others", result.Others, "broken", result.Broken)
+	log.Info("Converted", "events", result.Events, "repaired", result.Repaired, "others", result.Others, "broken", result.Broken, "filtered", some.count)
 	if result.Broken > 0 {
 		return fmt.Errorf("%w: %d of %d", errBroken, result.Broken, result.Broken+result.Events)
 	}
@@ -62,6 +77,22 @@ func (c *Convert) Run(ctx context.Context, in io.Reader, out io.Writer, log *slo
 type target interface {
 	add(e event.Event) error
 	end() error
+}
+
+// filtered takes the events that no rule drops.
+type filtered struct {
+	target
+
+	drops func(e event.Event) (rule string)
+	count int
+}
+
+func (f *filtered) add(e event.Event) error {
+	if f.drops != nil && f.drops(e) != "" {
+		f.count++
+		return nil
+	}
+	return f.target.add(e) //nolint:wrapcheck // it is ours
 }
 
 // list writes one EventList.

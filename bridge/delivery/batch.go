@@ -20,21 +20,27 @@ func DefaultLimits() Limits { return Limits{Events: 400, Bytes: 1 << 20, Age: 10
 // Batch is an EventList that is being filled.
 type Batch struct {
 	limits Limits
-	body   []byte
+	// drops is nil where there is no filter.
+	drops func(event.Event) bool
+	body  []byte
 	// ends are where each event ends in body.
-	ends  []int
-	since time.Time
+	ends []int
+	// dropped are those that the filter has kept out of body.
+	dropped int
+	since   time.Time
 
 	// Position is the source's own: where it goes on when the batch is settled.
 	Position any
 }
 
-func newBatch(l Limits) *Batch {
-	return &Batch{limits: l, body: append([]byte(nil), event.ListHead...)}
-}
-
 // NewBatch is an empty batch, for who delivers without a [Pipe].
-func (d *Delivery) NewBatch() *Batch { return newBatch(d.o.Limits) }
+func (d *Delivery) NewBatch() *Batch {
+	b := &Batch{limits: d.o.Limits, body: append([]byte(nil), event.ListHead...)}
+	if d.o.Filter != nil {
+		b.drops = d.drops
+	}
+	return b
+}
 
 // Reset empties a batch. A body that one huge event has made large is let go.
 func (b *Batch) Reset() {
@@ -42,6 +48,7 @@ func (b *Batch) Reset() {
 		b.body = append([]byte(nil), event.ListHead...)
 	}
 	b.body, b.ends, b.Position, b.since = b.body[:len(event.ListHead)], b.ends[:0], nil, time.Time{}
+	b.dropped = 0
 }
 
 // Fits reports whether an event of that size may be added. The first one always may.
@@ -49,11 +56,16 @@ func (b *Batch) Fits(size int) bool {
 	return len(b.ends) == 0 || len(b.ends) < b.limits.Events && len(b.body)+1+size+len(event.ListTail) <= b.limits.Bytes
 }
 
-// Add copies an event into the batch.
+// Add copies an event into the batch, unless the filter drops it.
 func (b *Batch) Add(e event.Event) {
-	if len(b.ends) == 0 {
+	if b.Read() == 0 {
 		b.since = time.Now()
-	} else {
+	}
+	if b.drops != nil && b.drops(e) {
+		b.dropped++
+		return
+	}
+	if len(b.ends) > 0 {
 		b.body = append(b.body, ',')
 	}
 	b.body = e.AppendV1(b.body)
@@ -62,6 +74,9 @@ func (b *Batch) Add(e event.Event) {
 
 // Len is the number of events.
 func (b *Batch) Len() int { return len(b.ends) }
+
+// Read is the number of events that the source has added, with those that were dropped: where it is not 0 there is a position to settle.
+func (b *Batch) Read() int { return len(b.ends) + b.dropped }
 
 // Due is how long the batch may still wait for more events.
 func (b *Batch) Due() time.Duration { return time.Until(b.since.Add(b.limits.Age)) }

@@ -23,10 +23,17 @@ type Graveyard interface {
 	Bury(raw []byte) error
 }
 
+// Filter names the rule by which an event is not delivered, and is empty for all others; see [filter.Filter].
+type Filter interface {
+	Drops(e event.Event) (rule string)
+}
+
 // Options of a delivery.
 type Options struct {
 	Sink    Poster
 	Letters Graveyard
+	// Filter may be nil: everything is delivered.
+	Filter  Filter
 	Limits  Limits
 	Backoff Backoff
 	Metrics *metrics.Metrics
@@ -58,6 +65,15 @@ func (d *Delivery) Deliver(ctx context.Context, b *Batch) error {
 	// With the context's error the events are not this process's to deliver any more, or are sent again.
 	defer d.o.Metrics.Pending(d.o.Source, b.oldest())()
 	return d.part(ctx, b, 0, b.Len())
+}
+
+// drops reports whether the filter drops an event, and counts it.
+func (d *Delivery) drops(e event.Event) bool {
+	rule := d.o.Filter.Drops(e)
+	if rule != "" {
+		d.o.Metrics.Filtered.WithLabelValues(rule).Inc()
+	}
+	return rule != ""
 }
 
 // Failures is the number of attempts that have failed since the last success.

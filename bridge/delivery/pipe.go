@@ -13,8 +13,8 @@ type Pipe struct {
 // NewPipe makes a pipe. settled is called for each batch, in order, once it is.
 func (d *Delivery) NewPipe(settled func(b *Batch)) *Pipe {
 	p := &Pipe{delivery: d, settled: settled, free: make(chan *Batch, 2), full: make(chan *Batch)}
-	p.free <- newBatch(d.o.Limits)
-	p.free <- newBatch(d.o.Limits)
+	p.free <- d.NewBatch()
+	p.free <- d.NewBatch()
 	return p
 }
 
@@ -47,7 +47,7 @@ func (p *Pipe) Fresh(ctx context.Context) (*Batch, error) {
 
 // Submit hands a batch over. It waits until the one before is settled.
 func (p *Pipe) Submit(ctx context.Context, b *Batch) error {
-	p.delivery.o.Metrics.In.WithLabelValues(p.delivery.o.Source).Add(float64(b.Len()))
+	p.delivery.o.Metrics.In.WithLabelValues(p.delivery.o.Source).Add(float64(b.Read()))
 	select {
 	case p.full <- b:
 		return nil

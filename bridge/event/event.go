@@ -25,7 +25,7 @@ var (
 type Event struct {
 	raw []byte
 
-	apiVersion, kind, level, auditID, stage, stamp span
+	apiVersion, kind, level, auditID, stage, stamp, sources span
 }
 
 // Scan finds an event in bytes, which it keeps and does not change. The end of a line behind it is left out.
@@ -48,6 +48,8 @@ func Scan(data []byte) (Event, error) {
 			e.stage = value
 		case "stageTimestamp":
 			e.stamp = value
+		case "sourceIPs":
+			e.sources = value
 		default:
 			for _, c := range data[key.from:key.to] {
 				escaped = escaped || c == '\\'
@@ -89,6 +91,9 @@ func (e Event) Stage() string { return e.text(e.stage) }
 
 // Level says how much of the request the event holds.
 func (e Event) Level() string { return e.text(e.level) }
+
+// SourceIPs is the member of that name, as JSON; empty where it is not there.
+func (e Event) SourceIPs() []byte { return e.raw[e.sources.from:e.sources.to] }
 
 // Stamp is when the stage was reached; the zero time where the event does not say.
 func (e Event) Stamp() time.Time {

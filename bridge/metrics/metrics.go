@@ -34,6 +34,8 @@ type Metrics struct {
 
 	In, Out, Retries, Lost *prometheus.CounterVec
 	DeadLetters, Batches   prometheus.Counter
+	Filtered               *prometheus.CounterVec
+	FilterErrors           prometheus.Counter
 	Dropped                prometheus.Counter
 	CheckpointErrors       prometheus.Counter
 
@@ -62,8 +64,10 @@ func New() *Metrics {
 	m.DeadLetters = one("dead_letters_total", "Events that the sink refuses for good.")
 	m.Batches = one("batches_total", "Requests that the sink has answered with success.")
 	m.Dropped = one("policy_dropped_total", "Events that the receiver's audit policy does not record.")
+	m.Filtered = vec("filtered_total", "Events that the filter drops, by rule.", "filter")
+	m.FilterErrors = one("filter_errors_total", "Events that the filter's expression could not be evaluated for; they are kept.")
 	m.CheckpointErrors = one("checkpoint_errors_total", "Checkpoints that could not be saved.")
-	m.registry.MustRegister(m.In, m.Out, m.Retries, m.Lost, m.DeadLetters, m.Batches, m.Dropped, m.CheckpointErrors,
+	m.registry.MustRegister(m.In, m.Out, m.Retries, m.Lost, m.DeadLetters, m.Batches, m.Dropped, m.Filtered, m.FilterErrors, m.CheckpointErrors,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), ages{m})
 	for _, reason := range []string{LostBroken, LostTooLong, LostGap, LostDeadLetter} {
 		m.Lost.WithLabelValues(reason)

@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"k8s-audit-enabler.io/bridge/filter"
 	"k8s-audit-enabler.io/coordinator/detect"
 	"k8s-audit-enabler.io/internal/wire"
 )
@@ -30,7 +31,7 @@ func Bridge(c *wire.Config, distribution, namespace, sinkURL, whyNoSink string) 
 		return &wire.BridgePlan{Message: whyNoSink}, nil
 	}
 	p := &wire.BridgePlan{
-		Message: message, Sources: sources, Gzip: c.Bridge.Gzip,
+		Message: message, Sources: sources, Gzip: c.Bridge.Gzip, Filter: c.Bridge.Filter,
 		Sink: wire.Webhook{
 			URL: sinkURL, CABundle: c.Sink.TLS.CABundle, ServerName: c.Sink.TLS.ServerName,
 			InsecureSkipVerify: c.Sink.TLS.InsecureSkipVerify, CredentialsSecret: c.Sink.CredentialsSecret,
@@ -71,6 +72,9 @@ func bridgeSources(c *wire.Config, distribution string) (sources wire.BridgeSour
 }
 
 func problemWithBridge(b wire.BridgeSettings) string {
+	if _, err := filter.New(b.Filter, nil); err != nil {
+		return fmt.Sprintf("bridge.filter.dropWhen: %v", err)
+	}
 	if b.File == nil {
 		return ""
 	}

@@ -86,6 +86,19 @@ func TestACloudsLogIsReadWhereTheClusterIsThatClouds(t *testing.T) {
 	}
 }
 
+func TestAFilterThatCannotBeMeantIsRefusedAndAnotherIsPlanned(t *testing.T) {
+	t.Parallel()
+	c := wire.Config{Enabled: true, Bridge: wire.BridgeSettings{Receiver: true, Filter: wire.EventFilter{DropLoopback: true, DropWhen: `event.verb == "get"`}}}
+	p, refusal := Bridge(&c, detect.Kubeadm, "audit", "http://192.0.2.1/", "")
+	if refusal != nil || p.Filter != c.Bridge.Filter || problemWithBridge(c.Bridge) != "" {
+		t.Errorf("%+v, %v, %s", p, refusal, problemWithBridge(c.Bridge))
+	}
+	c.Bridge.Filter.DropWhen = `event.verb = "get"`
+	if problem := problemWithBridge(c.Bridge); !strings.HasPrefix(problem, "bridge.filter.dropWhen: compile expression: ERROR") {
+		t.Error(problem)
+	}
+}
+
 func TestPathsThatCannotBeLogsAreRefused(t *testing.T) {
 	t.Parallel()
 	for _, paths := range [][]string{nil, {"audit.log"}, {"/audit.log"}, {"/var/../audit.log"}, {"/var/log/a", "/var/log/a"}} {

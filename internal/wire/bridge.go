@@ -9,6 +9,8 @@ type BridgePlan struct {
 	Sink Webhook `json:"sink"`
 	// Gzip true compresses what is posted, if the sink understands that.
 	Gzip bool `json:"gzip,omitempty"`
+	// Filter says which events are not posted.
+	Filter EventFilter `json:"filter,omitzero"`
 	// Message says to a person why this is the plan.
 	Message string `json:"message,omitempty"`
 }
@@ -35,6 +37,14 @@ type EKSSource struct {
 	Cluster string `json:"cluster"`
 	// Region is the cluster's; empty for that of the instance that the bridge runs on.
 	Region string `json:"region,omitempty"`
+}
+
+// EventFilter says which events are dropped before they are delivered. The zero value drops none.
+type EventFilter struct {
+	// DropLoopback drops events all of whose source addresses are loopback.
+	DropLoopback bool `json:"dropLoopback,omitempty"`
+	// DropWhen is a condition in CEL about the variable event. Events for which it is true are dropped.
+	DropWhen string `json:"dropWhen,omitempty"`
 }
 
 // FileSource is audit logs on control-plane nodes.

@@ -72,6 +72,8 @@ type BridgeSettings struct {
 	Receiver bool `json:"receiver,omitempty"`
 	// Gzip true compresses what the bridge posts, if the sink understands that.
 	Gzip bool `json:"gzip,omitempty"`
+	// Filter says which events the bridge does not post.
+	Filter EventFilter `json:"filter,omitzero"`
 }
 
 // Sink is the receiver of audit events: a Service of this cluster or a URL, one of the two.

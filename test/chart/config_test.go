@@ -97,6 +97,12 @@ func TestConfig_IsWhatTheValuesSay(t *testing.T) {
 			installable().with(true, "bridge", "gzip"),
 			func(c *wire.Config) { c.Bridge.Gzip = true },
 		},
+		"what the bridge drops": {
+			installable().with(values{"dropLoopback": true, "dropWhen": `event.userAgent.matches("^kubelet/v1\\.[0-9]+") && event.verb != 'get' // ä`}, "bridge", "filter"),
+			func(c *wire.Config) {
+				c.Bridge.Filter = wire.EventFilter{DropLoopback: true, DropWhen: `event.userAgent.matches("^kubelet/v1\\.[0-9]+") && event.verb != 'get' // ä`}
+			},
+		},
 		"an audit profile": {
 			installable().with("AsBefore", "openshift4", "auditProfile"),
 			func(c *wire.Config) { c.OpenShift4.AuditProfile = "AsBefore" },

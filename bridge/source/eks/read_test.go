@@ -12,10 +12,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"k8s-audit-enabler.io/bridge/filter"
 	"k8s-audit-enabler.io/bridge/metrics"
 	"k8s-audit-enabler.io/bridge/source/eks"
 	"k8s-audit-enabler.io/bridge/source/eks/ekstest"
 	"k8s-audit-enabler.io/bridge/source/window/windowtest"
+	"k8s-audit-enabler.io/internal/wire"
 )
 
 func numbered(n int, at time.Time) ekstest.Event {
@@ -121,6 +123,25 @@ func TestAClockThatJumpsLosesNothing(t *testing.T) {
 			s.Down()
 			s.Once()
 		})
+	}
+}
+
+func TestWhatTheFilterDropsIsDroppedOnceThoughItIsReadAgain(t *testing.T) {
+	t.Parallel()
+	cloud := &ekstest.CloudWatch{PageSize: 100}
+	s := newScene(t, cloud)
+	var err error
+	if s.Filter, err = filter.New(wire.EventFilter{DropWhen: `event.auditID == "000001"`}, nil); err != nil {
+		t.Fatal(err)
+	}
+	cloud.Write(numbered(1, s.Now()), numbered(2, s.Now()))
+	s.Up()
+	s.Arrive(1)
+	s.Ask(5)
+	s.Down()
+	s.Once()
+	if n := testutil.ToFloat64(s.Metrics.Filtered.WithLabelValues(filter.Expression)); n != 1 {
+		t.Errorf("%v counted as dropped, want 1", n)
 	}
 }
 

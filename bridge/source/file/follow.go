@@ -109,7 +109,7 @@ func (f *follower) run(ctx context.Context) error {
 			continue
 		}
 		pause := poll
-		if f.batch != nil && f.batch.Len() > 0 {
+		if f.batch != nil && f.batch.Read() > 0 {
 			pause = min(pause, f.batch.Due())
 		}
 		if err := sleep(ctx, pause); err != nil {
@@ -297,7 +297,7 @@ func (f *follower) take(ctx context.Context, line []byte, size int64) error {
 		}
 	}
 	f.offset = at
-	if f.batch != nil && f.batch.Len() > 0 && f.batch.Due() <= 0 {
+	if f.batch != nil && f.batch.Read() > 0 && f.batch.Due() <= 0 {
 		return f.flush(ctx)
 	}
 	return nil
@@ -321,7 +321,7 @@ func (f *follower) fresh(ctx context.Context, size int) error {
 
 // flush submits the batch if it has waited long enough.
 func (f *follower) flush(ctx context.Context) error {
-	if f.batch == nil || f.batch.Len() == 0 || f.batch.Due() > 0 {
+	if f.batch == nil || f.batch.Read() == 0 || f.batch.Due() > 0 {
 		return nil
 	}
 	return f.submit(ctx)

@@ -275,7 +275,7 @@ func (p *poller) take(entry Entry, at int64) bool {
 }
 
 func (p *poller) deliver(ctx context.Context) error {
-	p.o.Metrics.In.WithLabelValues(p.o.Source).Add(float64(p.batch.Len()))
+	p.o.Metrics.In.WithLabelValues(p.o.Source).Add(float64(p.batch.Read()))
 	if err := p.o.Delivery.Deliver(ctx, p.batch); err != nil {
 		return fmt.Errorf("wait for the sink: %w", err)
 	}

@@ -40,6 +40,8 @@ type Scene struct {
 	Metrics *metrics.Metrics
 	// Requests is how many pages were asked for.
 	Requests func() int
+	// Filter may be set before the poller is started.
+	Filter delivery.Filter
 
 	t      *testing.T
 	log    window.Log
@@ -87,7 +89,7 @@ func (s *Scene) Up() {
 			Log: s.log, Metrics: s.Metrics, Logger: logging.Discard(), Source: "log", Interval: time.Millisecond, Recent: s.recent, Now: s.Now,
 			Keeper: checkpoint.New(s.host, "/position.json", "log", s.Metrics, logging.Discard()),
 			Delivery: delivery.New(delivery.Options{
-				Sink: s.sink, Letters: delivery.Nowhere{}, Limits: delivery.DefaultLimits(), Backoff: delivery.DefaultBackoff(), Metrics: s.Metrics, Log: logging.Discard(), Source: "log",
+				Sink: s.sink, Filter: s.Filter, Letters: delivery.Nowhere{}, Limits: delivery.DefaultLimits(), Backoff: delivery.DefaultBackoff(), Metrics: s.Metrics, Log: logging.Discard(), Source: "log",
 			}),
 		})
 	}()
